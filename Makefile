@@ -1,0 +1,44 @@
+# Setting up is plain `python3 -m venv` and pip. torch comes first, alone: where an index offers a CPU build under that version, it is taken,
+# and nothing after it pulls another.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.ready
+ARGS   ?=
+
+.PHONY: setup demo test check serve learn bench clean vllm
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[learn,dev]'
+	touch $(STAMP)
+
+vllm: setup
+	bash tests/vllm_environment.sh
+
+demo: setup
+	$(BIN)/hone demo $(ARGS)
+
+serve: setup
+	$(BIN)/hone serve $(ARGS)
+
+learn: setup
+	$(BIN)/hone learn --once $(ARGS)
+
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+test: check vllm
+	$(BIN)/python -m pytest $(ARGS)
+
+bench: setup
+	$(BIN)/python -m bench $(ARGS)
+
+clean:
+	rm -rf $(VENV) .venv-vllm .hone

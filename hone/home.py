@@ -1,0 +1,51 @@
+"""What commands share of one HONE_HOME: settings, database, stores, and the policy that measures candidates."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.engine import Engine
+
+from runtime.database import open_database
+from runtime.policy.base import Policy
+from runtime.policy.deployment import Deployment
+from runtime.settings import Settings, load_settings
+from runtime.traces.store import TraceStore
+from tools.catalogue import Catalogue
+
+
+@dataclass(frozen=True)
+class Home:
+    settings: Settings
+    engine: Engine
+
+    @property
+    def catalogue(self) -> Catalogue:
+        return Catalogue(self.engine)
+
+    @property
+    def traces(self) -> TraceStore:
+        return TraceStore(self.engine)
+
+    @property
+    def deployment(self) -> Deployment:
+        return Deployment(self.engine)
+
+
+@contextmanager
+def open_home(**given: Any) -> Iterator[Home]:
+    """Args: given: settings that win over environment and file; None values are left out."""
+    settings = load_settings(**{name: value for name, value in given.items() if value is not None})
+    settings.home.mkdir(parents=True, exist_ok=True)
+    engine = open_database(settings.database)
+    try:
+        yield Home(settings, engine)
+    finally:
+        engine.dispose()
+
+
+def load_policy(settings: Settings) -> Policy:
+    from runtime.policy.embedded import EmbeddedPolicy
+
+    return EmbeddedPolicy.load(settings.model, max_adapters=settings.max_adapters, threads=settings.threads)

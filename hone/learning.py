@@ -1,0 +1,70 @@
+"""`hone learn`: from recorded turns to a better adapter, or to a reason why not."""
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hone.cycle import judge, run_cycle
+from hone.home import Home, load_policy, open_home
+from hone.output import JsonOption, console, write_json
+from learner.daemon import CycleReport, Outcome
+from learner.rows import Row, read_rows
+from learner.settings import LearnerSettings
+from learner.synth.rows import generate_rows
+from runtime.prompt import Renderer
+
+EVALUATION_FILE = "evaluation.jsonl"
+GENERATED_ROWS = 200
+
+
+def learn(
+    once: Annotated[bool, typer.Option("--once", help="One cycle, then end.")] = False,
+    evaluation: Annotated[Path | None, typer.Option(help="Rows on tools that are never trained on.")] = None,
+    window: Annotated[float, typer.Option(help="Seconds in which a user may still object to a call.")] = 600.0,
+    model: Annotated[str | None, typer.Option(help="Folder of the base model.")] = None,
+    home: Annotated[Path | None, typer.Option(help="Where state lives.")] = None,
+    json: JsonOption = None,
+) -> None:
+    """Verify recorded turns, train on them, and promote the adapter if it is proven better."""
+    settings = LearnerSettings()
+    with open_home(model=model, home=home) as here:
+        rows = evaluation_rows(here, evaluation)
+        while True:
+            report = asyncio.run(_cycle(here, rows, settings, window))
+            if json:
+                write_json(report.model_dump(mode="json", exclude={"before": {"rows"}, "after": {"rows"}}), json)
+            show(report)
+            if once:
+                return
+            time.sleep(settings.interval_s)
+
+
+async def _cycle(here: Home, rows: list[Row], settings: LearnerSettings, window: float) -> CycleReport:
+    swept = judge(here, window_s=window)
+    console.print(f"{swept.spans} decisions in {swept.threads} threads: {dict(swept.outcomes)}")
+    policy = load_policy(here.settings)
+    try:
+        return await run_cycle(here, policy, Renderer.load(here.settings.model), rows, settings=settings)
+    finally:
+        await policy.close()
+
+
+def evaluation_rows(here: Home, given: Path | None) -> list[Row]:
+    """The operator's rows, else generated ones on tools that no one registered: enough to see that nothing got worse."""
+    own = here.settings.home / EVALUATION_FILE
+    if given is not None or own.exists():
+        return list(read_rows(given or own))
+    return list(generate_rows(2, "eval", GENERATED_ROWS))
+
+
+def show(report: CycleReport) -> None:
+    style = "green" if report.outcome is Outcome.PROMOTED else "yellow"
+    console.print(f"[{style}]{report.outcome.value}[/]: {report.reason} ({report.seconds:.0f} s)")
+    if report.before and report.after and report.before.overall and report.after.overall:
+        before, after = report.before.overall.reward.mean, report.after.overall.reward.mean
+        console.print(f"reward on never-train tools {before:.3f} → {after:.3f} (n = {report.after.overall.n})")
+    if report.published:
+        console.print(f"{report.published.name} sha256 {report.published.sha256[:12]} at {report.published.path}")

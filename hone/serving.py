@@ -1,0 +1,28 @@
+"""`hone serve`: the server in this process."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvicorn
+
+from hone.output import console
+from runtime.app import create_app
+from runtime.settings import check_startable, load_settings
+from runtime.telemetry import configure_logging
+
+
+def serve(
+    model: Annotated[str | None, typer.Option(help="Folder or hub name of the base model.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to bind; only loopback while no keys exist.")] = None,
+    port: Annotated[int | None, typer.Option(help="0 takes any free one.")] = None,
+    home: Annotated[Path | None, typer.Option(help="Where state lives.")] = None,
+) -> None:
+    """Serve chat, tools and traces over HTTP."""
+    given = {"model": model, "host": host, "port": port, "home": home}
+    settings = load_settings(**{name: value for name, value in given.items() if value is not None})
+    check_startable(settings)
+    configure_logging(settings)
+    app = create_app(settings)
+    console.print(f"hone on http://{settings.host}:{settings.port}")
+    uvicorn.run(app, host=settings.host, port=settings.port, log_level="warning")

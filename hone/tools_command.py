@@ -1,0 +1,122 @@
+"""`hone tools`: what the agent may call."""
+
+import asyncio
+import json as jsonlib
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hone.home import Home, open_home
+from hone.output import JsonOption, console, show_table, write_json
+from tools.builtin import builtin_tools
+from tools.errors import BadToolSpec, DuplicateTool
+from tools.importers.http import http_tool
+from tools.importers.mcp import Skipped, survey
+from tools.spec import McpHttpServer, McpStdioServer, ToolSpec
+
+app = typer.Typer(help="Register tools and look at them.", no_args_is_help=True)
+HomeOption = Annotated[Path | None, typer.Option(help="Where state lives.")]
+
+
+@app.command()
+def add(
+    definition: Annotated[str | None, typer.Argument(help="JSON file of an HTTP tool, or - for standard input.")] = None,
+    mcp_command: Annotated[str | None, typer.Option(help="Start this MCP server and register its tools.")] = None,
+    mcp_url: Annotated[str | None, typer.Option(help="Register the tools of the MCP server at this address.")] = None,
+    prefix: Annotated[str, typer.Option(help="Goes before the names of an MCP server's tools.")] = "",
+    builtin: Annotated[bool, typer.Option(help="Register the tools that ship with hone.")] = False,
+    replace: Annotated[bool, typer.Option(help="Make a new version of a tool that exists.")] = False,
+    home: HomeOption = None,
+    json: JsonOption = None,
+) -> None:
+    """Register a tool by JSON schema and endpoint, or the tools of an MCP server."""
+    if sum((definition is not None, mcp_command is not None, mcp_url is not None, builtin)) != 1:
+        raise typer.BadParameter("give one of: a definition, --mcp-command, --mcp-url, --builtin")
+    with open_home(home=home) as here:
+        specs, skipped = _read(here, definition, mcp_command, mcp_url, prefix)
+        _add_all(here, specs, replace=replace)
+    if json:
+        left = [{"name": s.name, "reason": s.reason} for s in skipped]
+        write_json({"tools": [_plain(s) for s in specs], "skipped": left}, json)
+        return
+    console.print(f"registered: {', '.join(s.name for s in specs)}")
+    for part in skipped:
+        console.print(f"left out: {part.name}: {part.reason}")
+
+
+def _read(
+    here: Home, definition: str | None, command: str | None, url: str | None, prefix: str
+) -> tuple[tuple[ToolSpec, ...], tuple[Skipped, ...]]:
+    if definition is not None:
+        return (http_tool(_load(definition)),), ()
+    if command is not None:
+        program, *arguments = shlex.split(command)
+        found = asyncio.run(survey(McpStdioServer(command=program, args=tuple(arguments)), prefix=prefix))
+        return found.tools, found.skipped
+    if url is not None:
+        found = asyncio.run(survey(McpHttpServer(url=url), prefix=prefix))
+        return found.tools, found.skipped
+    return tuple(builtin_tools(here.settings.home)), ()
+
+
+def _load(definition: str) -> dict[str, Any]:
+    text = sys.stdin.read() if definition == "-" else Path(definition).read_text(encoding="utf-8")
+    try:
+        data = jsonlib.loads(text)
+    except jsonlib.JSONDecodeError as e:
+        raise BadToolSpec(f"{definition}: line {e.lineno}: not JSON: {e.msg}") from e
+    if not isinstance(data, dict):
+        raise BadToolSpec(f"{definition}: a tool's definition is a JSON object with name, parameters and endpoint")
+    return data
+
+
+def _add_all(here: Home, specs: tuple[ToolSpec, ...], *, replace: bool) -> None:
+    """All or, where a name is taken, none."""
+    taken = {s.name for s in here.catalogue.list()} & {s.name for s in specs}
+    if taken and not replace:
+        raise DuplicateTool(f"registered already: {', '.join(sorted(taken))}; give --replace or --prefix")
+    for spec in specs:
+        here.catalogue.add(spec, replace=replace)
+
+
+def _plain(spec: ToolSpec) -> dict[str, Any]:
+    return {
+        "name": spec.name,
+        "description": spec.description,
+        "parameters": spec.parameters,
+        "backend": spec.backend.kind,
+        "side_effect": spec.side_effect.value,
+        "never_train": spec.never_train,
+        "sha256": spec.sha256,
+    }
+
+
+@app.command("list")
+def list_tools(home: HomeOption = None, json: JsonOption = None) -> None:
+    """The registered tools."""
+    with open_home(home=home) as here:
+        specs = here.catalogue.list()
+    if json:
+        write_json({"tools": [_plain(s) for s in specs]}, json)
+        return
+    rows = [[s.name, s.backend.kind, s.side_effect.value, ", ".join(s.required), s.description] for s in specs]
+    show_table("Tools", ("name", "backend", "effect", "required", "description"), rows)
+
+
+@app.command()
+def show(name: str, home: HomeOption = None, json: JsonOption = None) -> None:
+    """One tool's definition."""
+    with open_home(home=home) as here:
+        spec = here.catalogue.get(name)
+    write_json(_plain(spec), json or "-")
+
+
+@app.command()
+def remove(name: str, home: HomeOption = None) -> None:
+    """Take a tool out of service; its versions and traces stay."""
+    with open_home(home=home) as here:
+        here.catalogue.remove(name)
+    console.print(f"{name} is removed")

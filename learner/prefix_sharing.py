@@ -1,0 +1,209 @@
+"""One prompt, many completions, read once: rollouts of a group share their prompt in generation and in training.
+
+A group's rollouts differ only after the prompt, which is most of the tokens. Here a group is one sequence, the prompt
+followed by its completions as branches; an attention mask keeps the branches from seeing each other, and positions go
+on from the prompt in each. The logprobs are those of separate sequences up to float noise (`agrees` measures it), at a
+fraction of the work. Plain torch on a Hugging Face causal LM; nothing of GRPO is here.
+
+Shape letters: B groups, R rollouts per group, P prompt tokens, C completion tokens, L tokens of a packed group.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn.functional import log_softmax
+from torch.utils.checkpoint import checkpoint
+
+TOLERANCE = 2e-3
+"""The most by which a packed logprob may differ from a plain one, in nats."""
+
+MAX_LOGITS = 32_000_000
+"""Logits held at once; with more, the head runs in recomputed chunks."""
+
+Tokens = Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Pack:
+    """Groups as sequences, padded on the right."""
+
+    input_ids_BL: torch.Tensor
+    position_ids_BL: torch.Tensor
+    mask_B1LL: torch.Tensor
+    """True where attention is allowed."""
+    predictors_N: torch.Tensor
+    """Flat places (in B x L) whose output predicts each completion token, in order of group, rollout, token."""
+    targets_N: torch.Tensor
+
+
+def pack(prompts_B: Sequence[Tokens], completions_BR: Sequence[Sequence[Tokens]], pad_id: int) -> Pack:
+    """Lays each prompt and its completions out as one sequence."""
+    lengths = [len(p) + sum(map(len, cs)) for p, cs in zip(prompts_B, completions_BR, strict=True)]
+    width = max(lengths)
+    ids = torch.full((len(prompts_B), width), pad_id)
+    positions = torch.zeros((len(prompts_B), width), dtype=torch.long)
+    branches = torch.full((len(prompts_B), width), -1)  # 0 the prompt, 1.. a completion, -1 padding
+    predictors: list[int] = []
+    for group, (prompt, completions) in enumerate(zip(prompts_B, completions_BR, strict=True)):
+        start = len(prompt)
+        ids[group, :start] = torch.tensor(prompt)
+        positions[group, :start] = torch.arange(start)
+        branches[group, :start] = 0
+        for branch, completion in enumerate(completions, 1):
+            end = start + len(completion)
+            ids[group, start:end] = torch.tensor(completion, dtype=torch.long)
+            positions[group, start:end] = torch.arange(len(prompt), len(prompt) + len(completion))
+            branches[group, start:end] = branch
+            base = group * width
+            if completion:
+                predictors += [base + len(prompt) - 1, *range(base + start, base + end - 1)]
+            start = end
+    targets = [token for completions in completions_BR for completion in completions for token in completion]
+    places = (torch.tensor(predictors, dtype=torch.long), torch.tensor(targets, dtype=torch.long))
+    return Pack(ids, positions, _branch_mask(branches), *places)
+
+
+def _branch_mask(branches_BL: torch.Tensor) -> torch.Tensor:
+    width = branches_BL.shape[1]
+    earlier = torch.ones((width, width), dtype=torch.bool).tril()
+    query, key = branches_BL[:, :, None], branches_BL[:, None, :]
+    # Padding sees itself: a row of the mask with nothing in it would give NaN.
+    return (earlier & ((key == 0) | (key == query)))[:, None]
+
+
+def completion_logprobs(
+    causal: Any, packed: Pack, *, temperature: float = 1.0, entropy: bool = False, max_logits: int = MAX_LOGITS
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Logprob (and entropy) of each completion token, in the order of `Pack.targets_N`.
+
+    Args:
+        causal: the causal LM itself (adapters injected), not its PEFT wrapper.
+    """
+    device = next(causal.parameters()).device
+    hidden_BLH = causal.base_model(
+        input_ids=packed.input_ids_BL.to(device),
+        attention_mask=packed.mask_B1LL.to(device),
+        position_ids=packed.position_ids_BL.to(device),
+        use_cache=False,
+    ).last_hidden_state
+    hidden_NH = hidden_BLH.flatten(0, 1)[packed.predictors_N.to(device)]
+    head, targets_N = causal.get_output_embeddings(), packed.targets_N.to(device)
+    rows = max(1, max_logits // head.weight.shape[0])
+    if len(hidden_NH) <= rows:
+        return _head(hidden_NH, targets_N, head, temperature, entropy)
+    parts = [
+        checkpoint(
+            _head, hidden_NH[i : i + rows], targets_N[i : i + rows], head, temperature, entropy, use_reentrant=False
+        )
+        for i in range(0, len(hidden_NH), rows)
+    ]
+    return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts]) if entropy else None
+
+
+def _head(
+    hidden_NH: torch.Tensor, targets_N: torch.Tensor, head: Any, temperature: float, entropy: bool
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    logprobs_NV = log_softmax(head(hidden_NH).float() / temperature, dim=-1)
+    chosen_N = logprobs_NV.gather(-1, targets_N[:, None])[:, 0]
+    if not entropy:
+        return chosen_N, None
+    detached = logprobs_NV.detach()  # entropy is watched, not trained
+    return chosen_N, -(detached.exp() * detached).sum(-1)
+
+
+@torch.no_grad()
+def sample(
+    causal: Any,
+    prompts_B: Sequence[Tokens],
+    *,
+    rollouts: int,
+    max_tokens: int,
+    temperature: float,
+    stop_ids: Sequence[int],
+    pad_id: int,
+) -> list[list[list[int]]]:
+    """`rollouts` completions of each prompt, the stop token included where one was reached.
+
+    Args:
+        temperature: 0 means greedy.
+    """
+    from transformers import DynamicCache
+
+    device = next(causal.parameters()).device
+    stops = torch.tensor(list(stop_ids), device=device)
+    head, cache = causal.get_output_embeddings(), DynamicCache()
+    alone = pack(prompts_B, [[] for _ in prompts_B], pad_id)
+    lengths_B = torch.tensor([len(p) for p in prompts_B], device=device)
+    hidden = causal.base_model(
+        input_ids=alone.input_ids_BL.to(device),
+        attention_mask=alone.mask_B1LL.to(device),
+        position_ids=alone.position_ids_BL.to(device),
+        past_key_values=cache,
+        use_cache=True,
+    ).last_hidden_state
+    last_BH = hidden[torch.arange(len(prompts_B), device=device), lengths_B - 1]
+    tokens_BR = _choose(head(last_BH)[:, None].expand(-1, rollouts, -1), temperature)
+
+    sampled: list[list[list[int]]] = [[[] for _ in range(rollouts)] for _ in prompts_B]
+    alive = torch.arange(len(prompts_B), device=device)  # groups with an unfinished rollout
+    done_BR = torch.zeros_like(tokens_BR, dtype=torch.bool)
+    in_prompt_BP = torch.arange(alone.input_ids_BL.shape[1], device=device)[None] < lengths_B[:, None]
+    own_RR = torch.eye(rollouts, dtype=torch.bool, device=device)
+    for step in range(max_tokens):
+        _append(sampled, alive, tokens_BR, done_BR)
+        done_BR = done_BR | torch.isin(tokens_BR, stops)
+        unfinished = (~done_BR.all(dim=1)).nonzero()[:, 0]
+        if not len(unfinished) or step + 1 == max_tokens:
+            break
+        if len(unfinished) < len(alive):
+            cache.batch_select_indices(unfinished)
+            alive, tokens_BR, done_BR = alive[unfinished], tokens_BR[unfinished], done_BR[unfinished]
+        prompt_mask = in_prompt_BP[alive][:, None, None].expand(-1, 1, rollouts, -1)
+        branch_mask = own_RR.repeat(1, step + 1)[None, None].expand(len(alive), 1, -1, -1)
+        hidden = causal.base_model(
+            input_ids=tokens_BR,
+            attention_mask=torch.cat([prompt_mask, branch_mask], dim=-1),
+            position_ids=(lengths_B[alive][:, None] + step).expand(-1, rollouts),
+            past_key_values=cache,
+            use_cache=True,
+        ).last_hidden_state
+        tokens_BR = _choose(head(hidden), temperature)
+    return sampled
+
+
+def _choose(logits_BRV: torch.Tensor, temperature: float) -> torch.Tensor:
+    if temperature == 0:
+        return logits_BRV.argmax(-1)
+    probabilities = torch.softmax(logits_BRV.float() / temperature, dim=-1)
+    return torch.multinomial(probabilities.flatten(0, 1), 1).view(logits_BRV.shape[:2])
+
+
+def _append(
+    sampled: list[list[list[int]]], alive: torch.Tensor, tokens_BR: torch.Tensor, done_BR: torch.Tensor
+) -> None:
+    for group, tokens, done in zip(alive.tolist(), tokens_BR.tolist(), done_BR.tolist(), strict=True):
+        for rollout, (token, finished) in enumerate(zip(tokens, done, strict=True)):
+            if not finished:
+                sampled[group][rollout].append(token)
+
+
+@torch.no_grad()
+def agrees(causal: Any, prompt: Tokens, pad_id: int) -> bool:
+    """Whether this model gives packed tokens the logprobs of plain ones.
+
+    Models whose layers look at positions in their own way (sliding windows, recurrent layers, other mask forms) may
+    not; this measures it instead of keeping a list.
+    """
+    device = next(causal.parameters()).device
+    third = max(1, len(prompt) // 3)
+    head, branches = list(prompt[:-third] or prompt[:1]), [list(prompt[-third:]), list(prompt[:third])]
+    packed, _ = completion_logprobs(causal, pack([head, head[: len(head) // 2 + 1]], [branches, branches], pad_id))
+    plain: list[torch.Tensor] = []
+    for start in (head, head[: len(head) // 2 + 1]):
+        for branch in branches:
+            ids = torch.tensor([start + branch], device=device)
+            logits = causal(input_ids=ids, use_cache=False).logits[0, len(start) - 1 : -1]
+            plain.append(log_softmax(logits.float(), dim=-1).gather(-1, ids[0, len(start) :, None])[:, 0])
+    return bool((packed - torch.cat(plain)).abs().max() < TOLERANCE)

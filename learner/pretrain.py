@@ -1,0 +1,234 @@
+"""Trains the starter model from scratch: `python -m learner.pretrain --out models/starter`.
+
+Two stages. First copying: random tokens, repeated, teach the heads to look back and copy, which decides whether anything
+after it works. Then decisions: packed families of invented tools (`learner.synth.packing`), with the loss only on what the
+policy writes. The learning rate holds, then falls to zero over the last `--decay` steps (warm-up, stable, decay), so a run can be
+prolonged from any checkpoint. Muon moves the matrices, AdamW the rest.
+
+A run is resumed by naming the same `--run` folder: data, optimiser and step continue where the checkpoint left off.
+"""
+
+import argparse
+import json
+import random
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, IterableDataset
+
+from learner.branched import Branches, use_branched_attention
+from learner.starter import SIZES, VOCABULARY, build_model, train_tokenizer
+from learner.synth.packing import IGNORED, Layout, packed_families
+from learner.synth.scenarios import invent_family
+from runtime.decision import write_decision
+from runtime.prompt import Renderer
+
+
+def tokenizer_texts(seed: int, families: int = 8000) -> Iterator[str]:
+    """The tokenizer learns from the mixture that the model will read."""
+    for index in range(families):
+        family = invent_family(random.Random(f"{seed}/tokenizer/{index}"), "train", situations=4)
+        for tool in family.schemas:
+            function = tool["function"]
+            yield f"{function['name']} {function['description']} {json.dumps(function['parameters'])}"
+        for situation in family.situations:
+            yield from (m["content"] for m in situation.messages)
+            yield write_decision(situation.decision)
+
+
+class _Families(IterableDataset):
+    def __init__(self, tokenizer_folder: Path, seed: int, start: int, layout: Layout, tools: tuple[int, int]) -> None:
+        self._arguments = (tokenizer_folder, seed, start, layout, tools)
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        folder, seed, start, layout, tools = self._arguments
+        renderer = Renderer.load(folder)
+        for index, p in packed_families(renderer, seed=seed, start=start, layout=layout, tools=tools):
+            yield p.token_ids, p.positions, p.branches, p.targets, index
+
+
+class Trainer:
+    """Model, optimisers and one step."""
+
+    def __init__(self, model: Any, arguments: argparse.Namespace) -> None:
+        self.model = model
+        use_branched_attention(model)
+        self.body = torch.compile(model.model, dynamic=False) if arguments.compile else model.model
+        matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n and "lm_head" not in n]
+        chosen = {id(p) for p in matrices}
+        others = [p for p in model.parameters() if id(p) not in chosen]
+        self.optimizers = [
+            torch.optim.Muon(
+                matrices, lr=arguments.lr, momentum=0.95, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"
+            ),
+            torch.optim.AdamW(others, lr=arguments.lr, betas=(0.9, 0.95), weight_decay=0.0, fused=True),
+        ]
+        self.lr = arguments.lr
+        self.device = next(model.parameters()).device
+        self.autocast = torch.autocast(self.device.type, torch.bfloat16) if arguments.bf16 else nullcontext()
+
+    def step(
+        self, ids: torch.Tensor, positions: torch.Tensor, branches: Branches, targets: torch.Tensor, share: float
+    ) -> torch.Tensor:
+        """One update with `share` of the full learning rate; returns the mean loss in nats per written token."""
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = self.lr * share
+        with self.autocast:
+            hidden = self.body(
+                input_ids=ids, position_ids=positions, branches=branches, use_cache=False
+            ).last_hidden_state
+            written = targets.reshape(-1) != IGNORED
+            logits = self.model.lm_head(hidden.reshape(-1, hidden.shape[-1])[written])
+        loss = torch.nn.functional.cross_entropy(logits.float(), targets.reshape(-1)[written])
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        return loss.detach()
+
+
+def copy_batch(generator: torch.Generator, rows: int, length: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Random tokens whose second half repeats the first; the loss is on the second half. [B, T] each: ids, positions, targets."""
+    half = length // 2
+    first = torch.randint(300, VOCABULARY - 2, (rows, half), generator=generator)
+    ids = torch.cat([first, first], 1)
+    targets = torch.full_like(ids, IGNORED)
+    targets[:, half - 1 : -1] = ids[:, half:]
+    return ids, torch.arange(length).expand(rows, -1).contiguous(), targets
+
+
+def share_of_lr(step: int, arguments: argparse.Namespace) -> float:
+    warm = min(1.0, (step + 1) / arguments.warmup)
+    return warm * min(1.0, max(0.0, (arguments.steps - step) / max(1, arguments.decay)))
+
+
+def prepare_tokenizer(run: Path, seed: int) -> Renderer:
+    folder = run / "tokenizer"
+    if not (folder / "tokenizer.json").exists():
+        train_tokenizer(tokenizer_texts(seed)).save_pretrained(folder)
+    return Renderer.load(folder)
+
+
+def save_checkpoint(run: Path, trainer: Trainer, step: int, family: int) -> None:
+    state = {
+        "model": trainer.model.state_dict(),
+        "optimizers": [o.state_dict() for o in trainer.optimizers],
+        "step": step,
+        "family": family,
+    }
+    temporary = run / "checkpoint.tmp"
+    torch.save(state, temporary)
+    temporary.replace(run / "checkpoint.pt")
+
+
+def load_checkpoint(run: Path, trainer: Trainer) -> tuple[int, int]:
+    path = run / "checkpoint.pt"
+    if not path.exists():
+        return 0, 0
+    state = torch.load(path, weights_only=True)
+    trainer.model.load_state_dict(state["model"])
+    for optimizer, saved in zip(trainer.optimizers, state["optimizers"], strict=True):
+        optimizer.load_state_dict(saved)
+    return state["step"], state["family"]
+
+
+def export(model: Any, renderer: Renderer, out: Path) -> None:
+    """Writes the folder that serving loads: bfloat16 safetensors, tokenizer, chat template."""
+    import copy
+
+    copy.deepcopy(model).to(torch.bfloat16).save_pretrained(out)
+    renderer.tokenizer.save_pretrained(out)
+
+
+def train(arguments: argparse.Namespace) -> None:
+    run = arguments.run
+    run.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(arguments.seed)
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    renderer = prepare_tokenizer(run, arguments.seed)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    trainer = Trainer(build_model(arguments.size, renderer.tokenizer).to(device), arguments)
+    step, family = load_checkpoint(run, trainer)
+    print(f"{sum(p.numel() for p in trainer.model.parameters()):,} parameters, from step {step}", flush=True)
+    step = _copy_stage(trainer, arguments, step)
+    _decision_stage(trainer, renderer, arguments, step, family)
+    export(trainer.model, renderer, arguments.out)
+    print(f"written to {arguments.out}", flush=True)
+
+
+def _copy_stage(trainer: Trainer, arguments: argparse.Namespace, step: int) -> int:
+    while step < arguments.copy_steps:
+        generator = torch.Generator().manual_seed(arguments.seed * 1_000_003 + step)
+        ids, positions, targets = (t.to(trainer.device) for t in copy_batch(generator, 64, 96))
+        branches = Branches.of(torch.zeros_like(ids), prefix=ids.shape[1], slot=0)
+        loss = trainer.step(ids, positions, branches, targets, share_of_lr(step, arguments))
+        if step % 20 == 0:
+            print(f"copy {step} loss {loss.item():.3f}", flush=True)
+        step += 1
+    return step
+
+
+def _decision_stage(
+    trainer: Trainer, renderer: Renderer, arguments: argparse.Namespace, step: int, family: int
+) -> None:
+    tools = (1, arguments.max_tools)
+    layout = Layout(arguments.prefix, arguments.slot, arguments.slots)
+    dataset = _Families(arguments.run / "tokenizer", arguments.seed, family, layout, tools)
+    loader = DataLoader(dataset, batch_size=arguments.batch, num_workers=1, prefetch_factor=4)
+    log = (arguments.run / "loss.jsonl").open("a")
+    started, tokens, losses = time.monotonic(), 0, []
+    for *arrays, indexes in loader:
+        if step >= arguments.steps:
+            break
+        ids, positions, owners, targets = (array.to(trainer.device) for array in arrays)
+        branches = Branches.of(owners, prefix=layout.prefix, slot=layout.slot)
+        losses.append(trainer.step(ids, positions, branches, targets, share_of_lr(step, arguments)).item())
+        tokens += int((owners >= 0).sum())
+        step, family = step + 1, int(indexes[-1])
+        if step % arguments.log_every == 0:
+            speed = tokens / (time.monotonic() - started)
+            entry = {"step": step, "loss": float(np.mean(losses)), "tokens_per_s": round(speed), "families": family}
+            print(json.dumps(entry), flush=True)
+            log.write(json.dumps(entry) + "\n")
+            log.flush()
+            losses = []
+        if step % arguments.save_every == 0:
+            save_checkpoint(arguments.run, trainer, step, family)
+            export(trainer.model, renderer, arguments.run / "latest")
+    save_checkpoint(arguments.run, trainer, step, family)
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="folder for the finished model")
+    parser.add_argument("--run", type=Path, default=Path("runs/pretrain"), help="checkpoints, tokenizer and loss log")
+    parser.add_argument("--size", choices=tuple(SIZES), default="starter")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--steps", type=int, default=9000, help="optimiser steps in all, copying included")
+    parser.add_argument("--copy-steps", type=int, default=250)
+    parser.add_argument("--decay", type=int, default=1500, help="last steps, over which the rate falls to zero")
+    parser.add_argument("--warmup", type=int, default=50)
+    parser.add_argument("--batch", type=int, default=8, help="packed sequences a step")
+    parser.add_argument("--prefix", type=int, default=176, help="tokens of a packed sequence for the tools")
+    parser.add_argument("--slot", type=int, default=160, help="tokens of a slot for situations")
+    parser.add_argument("--slots", type=int, default=3, help="slots of a packed sequence")
+    parser.add_argument("--max-tools", type=int, default=6)
+    parser.add_argument("--lr", type=float, default=3e-3)
+    parser.add_argument("--threads", type=int, default=0, help="0: as torch chooses")
+    parser.add_argument("--log-every", type=int, default=20)
+    parser.add_argument("--save-every", type=int, default=250)
+    parser.add_argument("--bf16", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    train(parse_arguments())

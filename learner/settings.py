@@ -1,0 +1,100 @@
+"""The knobs that an operator of the learner turns; everything else is fixed where it is used.
+
+Values come from the caller or from HONE_LEARN_* variables (`HONE_LEARN_TRAINING__MAX_STEPS=100`).
+"""
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SelectionSettings(_Section):
+    """Which verified traces become training rows."""
+
+    min_rows: int = Field(default=16, ge=1)
+    """Fewer rows than this: nothing is trained."""
+    max_rows: int = Field(default=2000, ge=1)
+    max_per_thread: int = Field(default=16, ge=1)
+    """Rows that one conversation may give, so that no user shapes the policy alone."""
+    max_per_tool: int = Field(default=400, ge=1)
+    """Rows that one tool may give; a row of several tools counts for each."""
+    max_class_share: float = Field(default=0.7, gt=0, le=1)
+    """The most that one decision class may take: a batch of only executes makes a policy that always executes."""
+    min_classes: int = Field(default=2, ge=1, le=4)
+    """Decision classes that a batch must hold."""
+
+
+class TrainingSettings(_Section):
+    """One GRPO run."""
+
+    max_steps: int = Field(default=60, ge=1)
+    """Optimizer steps."""
+    prompts_per_step: int = Field(default=8, ge=1)
+    rollouts_per_prompt: int = Field(default=8, ge=2)
+    """Size of a group; a group of one has no advantage."""
+    learning_rate: float = Field(default=5e-4, gt=0)
+    """Peak of AdamW's rate; warmed up over the first 5 % of the steps, then along a cosine to a tenth."""
+    rank: int = Field(default=16, ge=1, le=256)
+    """Rank of a new LoRA adapter; one that continues a parent keeps the parent's."""
+    temperature: float = Field(default=1.0, gt=0)
+    """Of the rollouts."""
+    updates_per_rollout: int = Field(default=1, ge=1)
+    """Optimizer steps on each batch of rollouts; `max_steps` counts them all. More than one trains off-policy."""
+    kl_beta: float = Field(default=0.0, ge=0)
+    """Weight of the KL term towards the adapter that the run began with; 0 saves the reference pass."""
+    max_completion_tokens: int = Field(default=96, ge=1)
+    max_prompt_tokens: int = Field(default=1024, ge=1)
+    """Longer prompts are left out and counted."""
+    seed: int = 0
+    threads: int | None = Field(default=None, ge=1)
+    """Torch threads; None leaves torch's own choice."""
+    probes: int = Field(default=4, ge=1)
+    """Prompts whose logprobs go into the manifest as proof of what was trained."""
+
+
+class EvaluationSettings(_Section):
+    """How a policy is measured."""
+
+    max_tokens: int = Field(default=160, ge=1)
+    """Tokens of a completion; a longer one is cut and most likely invalid."""
+    concurrency: int = Field(default=32, ge=1)
+    resamples: int = Field(default=2000, ge=100)
+    """Bootstrap resamples."""
+    seed: int = 0
+
+
+class GateSettings(_Section):
+    """When a candidate may replace the incumbent."""
+
+    min_rows: int = Field(default=50, ge=1)
+    """Fewer paired rows than this: no promotion."""
+    min_gain: float = Field(default=0.0, ge=0)
+    """The lower bound of the overall paired gain must exceed this."""
+    max_class_drop: float = Field(default=0.1, ge=0)
+    """A class whose mean reward falls by more than this blocks, even within noise."""
+    resamples: int = Field(default=4000, ge=100)
+    seed: int = 0
+
+
+class LearnerSettings(BaseSettings):
+    """All of the learner's settings."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="HONE_LEARN_",
+        env_nested_delimiter="__",
+        frozen=True,
+        extra="forbid",
+        nested_model_default_partial_update=True,
+    )
+
+    selection: SelectionSettings = SelectionSettings()
+    training: TrainingSettings = TrainingSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    gate: GateSettings = GateSettings()
+    seed: int = 0
+    """Of the selection."""
+    interval_s: float = Field(default=300.0, gt=0)
+    """Pause between two cycles of `run_forever`, in seconds."""

@@ -1,0 +1,469 @@
+"""Kinds of parameter: how each is named and typed, what its values look like, and how people say them.
+
+A kind gives three things: a JSON schema, a value with the words that a user would write for it, and the cues that tie the
+words to the parameter ("in {v}", "{v} nights", "{n} {v}"). Explicit cues name the parameter; implicit ones rely on its kind.
+"""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from learner.synth.lexicon import (
+    ENUMS,
+    MONTHS,
+    NOUNS_BY_SIDE,
+    PEOPLE,
+    PLACES,
+    PLAIN,
+    UNITS,
+    ZONES,
+    Side,
+    pseudo_word,
+)
+
+Spoken = tuple[Any, str]
+"""A value as JSON, and as the user writes it."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    name: str
+    schema: dict[str, Any]
+    required: bool
+    cues: tuple[str, ...]
+    """Templates with {v} (the value as spoken) and, where explicit, {n} (the name in words)."""
+    speak: Callable[[random.Random], Spoken] = field(repr=False)
+    flag: bool = False
+    """A boolean said by mention: the cue carries the value and {v} is not used."""
+
+    @property
+    def words(self) -> str:
+        return split_name(self.name)
+
+
+def split_name(name: str) -> str:
+    """`fromZone`, `from_zone` and `from-zone` all read as "from zone"."""
+    spaced = "".join(" " + c.lower() if c.isupper() else c for c in name)
+    return " ".join(spaced.replace("_", " ").replace("-", " ").split())
+
+
+EXPLICIT = (
+    "{n} {v}",
+    "with {n} {v}",
+    "{n}: {v}",
+    "{n}={v}",
+    "{n} is {v}",
+    "the {n} is {v}",
+    "with {v} as the {n}",
+    "{v} as {n}",
+    "using {n} {v}",
+    "set {n} to {v}",
+    "and {n} {v}",
+    "with a {n} of {v}",
+    "for {n} {v}",
+    "where {n} is {v}",
+)
+
+
+def word(rng: random.Random) -> str:
+    """One value word: mostly invented."""
+    draw = rng.random()
+    if draw < 0.6:
+        invented = pseudo_word(rng)
+        return invented.capitalize() if rng.random() < 0.4 else invented
+    return rng.choice(rng.choice((PLAIN, PLAIN, PLACES, PEOPLE)))
+
+
+def phrase(rng: random.Random, low: int = 1, high: int = 3) -> Spoken:
+    text = " ".join(word(rng) for _ in range(rng.randint(low, high)))
+    return text, text
+
+
+def quoted(rng: random.Random) -> Spoken:
+    value, text = phrase(rng, 1, 4)
+    mark = rng.choice(("'", '"', ""))
+    return value, f"{mark}{text}{mark}"
+
+
+def sentence(rng: random.Random) -> Spoken:
+    value, text = phrase(rng, 2, 6)
+    mark = rng.choice(("'", '"', "", ""))
+    return value, f"{mark}{text}{mark}"
+
+
+def place(rng: random.Random) -> Spoken:
+    text = rng.choice(PLACES) if rng.random() < 0.3 else pseudo_word(rng).capitalize()
+    if rng.random() < 0.15:
+        text = f"{rng.choice(('New', 'Port', 'San', 'Lake', 'Upper'))} {text}"
+    if rng.random() < 0.15:
+        text = text.lower()
+    return text, text
+
+
+def person(rng: random.Random) -> Spoken:
+    text = rng.choice(PEOPLE) if rng.random() < 0.3 else pseudo_word(rng).capitalize()
+    if rng.random() < 0.3:
+        text += " " + pseudo_word(rng).capitalize()
+    return text, text
+
+
+def code(rng: random.Random) -> Spoken:
+    letters = "".join(rng.choice("ABCDEFGHKLMNPRSTUVWXYZ") for _ in range(rng.randint(1, 3)))
+    digits = "".join(rng.choice("0123456789") for _ in range(rng.randint(2, 5)))
+    text = rng.choice((f"{letters}-{digits}", f"{letters}{digits}", digits, f"{digits}{letters}"))
+    return text, rng.choice((text, text, "#" + text)) if text[0].isalpha() else text
+
+
+def email(rng: random.Random) -> Spoken:
+    text = f"{pseudo_word(rng)}@{rng.choice((pseudo_word(rng), 'example', 'mail'))}.{rng.choice(('com', 'org', 'net'))}"
+    return text, text
+
+
+def integer(rng: random.Random) -> Spoken:
+    value = rng.choice((rng.randint(1, 12), rng.randint(1, 100), rng.randint(100, 5000)))
+    small = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+    return value, small[value - 1] if value <= 10 and rng.random() < 0.25 else str(value)
+
+
+def number(rng: random.Random) -> Spoken:
+    draw = rng.random()
+    if draw < 0.5:
+        value = rng.choice((rng.randint(1, 20), rng.randint(1, 300), rng.randint(100, 9000)))
+        return value, str(value)
+    value = round(rng.uniform(0.1, rng.choice((10, 300))), rng.choice((1, 2)))
+    return value, str(value)
+
+
+def iso_date(rng: random.Random) -> Spoken:
+    year, month, day = rng.randint(2025, 2028), rng.randint(1, 12), rng.randint(1, 28)
+    value = f"{year}-{month:02d}-{day:02d}"
+    draw = rng.random()
+    if draw < 0.6:
+        return value, value
+    name = MONTHS[month - 1]
+    return value, rng.choice((f"{day} {name} {year}", f"{name} {day}, {year}", f"{name} {day} {year}"))
+
+
+def clock(rng: random.Random) -> Spoken:
+    hour, minute = rng.randint(0, 23), rng.choice((0, 0, 15, 30, 45, rng.randint(0, 59)))
+    if rng.random() < 0.6:
+        text = f"{hour:02d}:{minute:02d}"
+    else:
+        text = f"{rng.randint(1, 12)}{rng.choice((':30', '', '', ':15'))}{rng.choice(('am', 'pm'))}"
+    return text, text
+
+
+def join_spoken(items: list[str], rng: random.Random) -> str:
+    if len(items) == 1:
+        return items[0]
+    draw = rng.random()
+    if draw < 0.45:
+        return ", ".join(items[:-1]) + " and " + items[-1]
+    return (", " if draw < 0.8 else " ").join(items) if draw < 0.95 else "[" + ", ".join(items) + "]"
+
+
+def list_of(speak: Callable[[random.Random], Spoken]) -> Callable[[random.Random], Spoken]:
+    def spoken(rng: random.Random) -> Spoken:
+        pairs = [speak(rng) for _ in range(rng.choice((1, 2, 2, 3, 3, 4, 5)))]
+        return [value for value, _ in pairs], join_spoken([text for _, text in pairs], rng)
+
+    return spoken
+
+
+def expression(rng: random.Random) -> Spoken:
+    terms = [str(rng.randint(1, rng.choice((9, 99, 999)))) for _ in range(rng.randint(2, 4))]
+    text = terms[0]
+    gap = rng.choice(("", " "))
+    for term in terms[1:]:
+        text += f"{gap}{rng.choice('+-*/')}{gap}{term}"
+    if rng.random() < 0.25:
+        text = f"({text}){gap}*{gap}{rng.randint(2, 9)}"
+    return text, text
+
+
+def choose(options: tuple[str, ...]) -> Callable[[random.Random], Spoken]:
+    def spoken(rng: random.Random) -> Spoken:
+        value = rng.choice(options)
+        return value, value
+
+    return spoken
+
+
+STRING: dict[str, Any] = {"type": "string"}
+INTEGER: dict[str, Any] = {"type": "integer"}
+NUMBER: dict[str, Any] = {"type": "number"}
+BOOLEAN: dict[str, Any] = {"type": "boolean"}
+
+Kind = tuple[tuple[str, ...], dict[str, Any], Callable[[random.Random], Spoken], tuple[str, ...]]
+"""Names it goes by, schema, speaker, implicit cues."""
+
+KINDS: tuple[Kind, ...] = (
+    (
+        (
+            "title",
+            "name",
+            "label",
+            "subject",
+            "topic",
+            "project",
+            "team",
+            "keyword",
+            "brand",
+            "model",
+            "channel",
+            "category",
+            "playlist",
+            "text",
+        ),
+        STRING,
+        quoted,
+        ("called {v}", "named {v}", "titled {v}", "about {v}", "{v}", "for {v}", "{v}"),
+    ),
+    (
+        ("city", "location", "place", "region", "venue", "town", "country", "site", "address"),
+        STRING,
+        place,
+        ("in {v}", "at {v}", "near {v}", "for {v}", "in {v}"),
+    ),
+    (
+        (
+            "person",
+            "guest",
+            "customer",
+            "recipient",
+            "assignee",
+            "contact",
+            "owner",
+            "patient",
+            "author",
+            "driver",
+            "player",
+            "member",
+        ),
+        STRING,
+        person,
+        ("for {v}", "with {v}", "to {v}", "by {v}"),
+    ),
+    (
+        ("order_id", "ticket_id", "account", "reference", "item_id", "code", "number", "id", "room", "gate", "serial"),
+        STRING,
+        code,
+        ("{v}", "number {v}", "id {v}", "ref {v}", "{n} {v}"),
+    ),
+    (("email", "to", "address", "mail"), STRING, email, ("to {v}", "at {v}", "for {v}", "{v}")),
+    (
+        (
+            "guests",
+            "nights",
+            "quantity",
+            "copies",
+            "limit",
+            "seats",
+            "people",
+            "days",
+            "pages",
+            "count",
+            "hours",
+            "minutes",
+            "points",
+            "rounds",
+            "years",
+        ),
+        INTEGER,
+        integer,
+        ("{v} {n}", "for {v} {n}", "{v} {n}", "with {v} {n}"),
+    ),
+    (
+        (
+            "amount",
+            "price",
+            "weight",
+            "distance",
+            "value",
+            "temperature",
+            "volume",
+            "budget",
+            "rate",
+            "score",
+            "speed",
+            "size",
+            "total",
+        ),
+        NUMBER,
+        number,
+        ("of {v}", "{v}", "for {v}", "{n} {v}", "at {v}"),
+    ),
+    (
+        ("date", "day", "due", "start_date", "deadline", "departure", "check_in", "birthday", "when"),
+        {"type": "string", "format": "date"},
+        iso_date,
+        ("on {v}", "for {v}", "by {v}", "{v}", "due {v}"),
+    ),
+    (("time", "start_time", "at", "hour", "slot"), STRING, clock, ("at {v}", "for {v}", "from {v}", "{v}")),
+    (
+        ("message", "body", "text", "content", "note", "comment", "description", "question", "reason", "query"),
+        STRING,
+        sentence,
+        ("saying {v}", "that says {v}", ": {v}", "to say {v}", "with the text {v}", "{v}", "about {v}"),
+    ),
+    (
+        ("tags", "items", "names", "topics", "words", "ingredients", "members", "attendees", "colors", "labels"),
+        {"type": "array", "items": STRING},
+        list_of(lambda rng: (lambda w: (w, w))(word(rng))),
+        ("{v}", "with {v}", "{n} {v}", "for {v}", "of {v}"),
+    ),
+    (
+        ("numbers", "values", "scores", "prices", "samples", "data", "readings", "weights"),
+        {"type": "array", "items": NUMBER},
+        list_of(number),
+        ("of {v}", "{v}", "for {v}", "{n} {v}", "{v}"),
+    ),
+    (("expression", "formula", "sum"), STRING, expression, ("{v}", "of {v}", "{v}")),
+)
+
+PAIRS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    (
+        "from_{x}",
+        "to_{x}",
+        ("from {a} to {b}", "{a} to {b}", "{a} into {b}", "{a} in {b}", "from {a} into {b}", "to {b} from {a}"),
+    ),
+    ("source_{x}", "target_{x}", ("from {a} to {b}", "{a} into {b}", "{a} to {b}")),
+    ("origin", "destination", ("from {a} to {b}", "to {b} from {a}", "between {a} and {b}", "{a} to {b}")),
+    ("start", "end", ("from {a} to {b}", "between {a} and {b}", "starting {a} and ending {b}", "{a} until {b}")),
+    ("sender", "receiver", ("from {a} to {b}", "to {b} from {a}")),
+)
+
+
+def plain_parameter(rng: random.Random, required: bool, taken: set[str]) -> Parameter:
+    """A parameter of a familiar kind, under one of its usual names."""
+    while True:
+        names, schema, speak, cues = rng.choice(KINDS)
+        name = rng.choice(names)
+        if name not in taken:
+            return Parameter(name, dict(schema), required, (*cues, *cues, *EXPLICIT), speak)
+
+
+def invented_parameter(rng: random.Random, required: bool, side: Side) -> Parameter:
+    """A pseudo-word parameter, which only explicit cues can tie to its value."""
+    name = pseudo_word(rng, side)
+    if rng.random() < 0.3:
+        name = f"{name}_{rng.choice(('id', 'name', 'level', 'code', 'type', 'value', rng.choice(NOUNS_BY_SIDE[side])))}"
+    schema, speak = rng.choice(
+        (
+            (STRING, quoted),
+            (STRING, phrase),
+            (STRING, code),
+            (STRING, person),
+            (INTEGER, integer),
+            (NUMBER, number),
+            ({"type": "string", "format": "date"}, iso_date),
+            ({"type": "array", "items": STRING}, list_of(lambda rng: (lambda w: (w, w))(word(rng)))),
+            ({"type": "array", "items": NUMBER}, list_of(number)),
+        )
+    )
+    cues = EXPLICIT if speak not in (integer, number) else (*EXPLICIT, "{v} {n}", "{v} {n}")
+    return Parameter(name, dict(schema), required, cues, speak)
+
+
+def enum_parameter(rng: random.Random, required: bool, taken: set[str], side: Side) -> Parameter:
+    invented = rng.random() < 0.5
+    options = (
+        tuple(dict.fromkeys(pseudo_word(rng) for _ in range(rng.randint(2, 4)))) if invented else rng.choice(ENUMS)
+    )
+    names = [
+        "mode",
+        "type",
+        "kind",
+        "level",
+        "format",
+        "status",
+        "priority",
+        "style",
+        "option",
+        "measure",
+        "unit",
+        "size",
+        "class",
+    ]
+    name = rng.choice([n for n in names if n not in taken]) if rng.random() < 0.7 else pseudo_word(rng, side)
+    cues = (
+        "{v}",
+        "{v} {n}",
+        "in {v}",
+        "as {v}",
+        "{n} {v}",
+        "{v}",
+        "in {v} {n}",
+        "with {v} {n}",
+        "the {v} one",
+        "{n}: {v}",
+    )
+    return Parameter(name, {"type": "string", "enum": list(options)}, required, cues, choose(options))
+
+
+def flag_parameter(rng: random.Random, taken: set[str], side: Side) -> Parameter:
+    names = [
+        "urgent",
+        "notify",
+        "public",
+        "recursive",
+        "dry_run",
+        "detailed",
+        "insured",
+        "gift_wrap",
+        "breakfast",
+        "refundable",
+        "silent",
+    ]
+    free = [n for n in names if n not in taken]
+    name = rng.choice(free) if rng.random() < 0.6 else pseudo_word(rng, side)
+
+    def speak(rng: random.Random) -> Spoken:
+        on = rng.random() < 0.6
+        words = split_name(name)
+        if on:
+            return True, rng.choice(
+                (f"with {words}", f"{words} on", f"and {words}", f"make it {words}", f"{words}: yes", f"{words} true")
+            )
+        return False, rng.choice(
+            (f"without {words}", f"{words} off", f"no {words}", f"not {words}", f"{words}: no", f"{words} false")
+        )
+
+    return Parameter(name, dict(BOOLEAN), False, ("{v}",), speak, flag=True)
+
+
+def pair_parameters(rng: random.Random) -> tuple[tuple[Parameter, Parameter], tuple[str, ...]]:
+    """Two parameters that are said together, such as "from A to B"; their joint cues have {a} and {b}."""
+    first, second, cues = rng.choice(PAIRS)
+    x, speak = rng.choice(
+        (
+            ("unit", choose(tuple(UNITS))),
+            ("zone", choose(tuple(ZONES))),
+            ("city", place),
+            ("language", choose(ENUMS[25])),
+            ("currency", choose(tuple(UNITS[-4:]))),
+            ("account", code),
+            ("folder", phrase),
+            ("zone", place),
+            ("unit", phrase),
+            (pseudo_word(rng), phrase),
+            ("format", phrase),
+        )
+    )
+    if first == "start":
+        speak = rng.choice((clock, iso_date, place, integer))
+    if first == "sender":
+        speak = person
+    if first == "origin":
+        speak = place
+    schema = (
+        dict(INTEGER)
+        if speak is integer
+        else {"type": "string", "format": "date"}
+        if speak is iso_date
+        else dict(STRING)
+    )
+    left = Parameter(first.format(x=x), schema, True, ("from {v}", "{n} {v}"), speak)
+    right = Parameter(second.format(x=x), dict(schema), True, ("to {v}", "{n} {v}"), speak)
+    return (left, right), cues

@@ -1,0 +1,378 @@
+"""One GRPO run: rows in, a LoRA adapter out. The only module that imports TRL.
+
+TRL's `GRPOTrainer` owns the algorithm (advantages, clipped loss, optimizer, schedule); PEFT owns the adapter. Here is
+what surrounds them: prompts are the tokens that serving would send, rewards come from the tokens that were sampled,
+groups without a signal are counted, and rollouts of a group share the computation of their prompt
+(`learner.prefix_sharing`), which makes a step several times faster than the stock path without changing its result.
+
+What differs from TRL's defaults: float32 throughout, no gradient checkpointing, no checkpoints and no reporting;
+truncated completions are not masked, since running on is a fault to unlearn; rows of groups without a signal skip the
+backward pass, to which they would add nothing.
+
+Nothing appears under `out_dir` until the run is complete: it works beside it and renames.
+"""
+
+import os
+import shutil
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import AutoModelForCausalLM, PrinterCallback, TrainerCallback
+from transformers.utils import logging as transformers_logging
+from trl.trainer.grpo_config import GRPOConfig
+from trl.trainer.grpo_trainer import GRPOTrainer
+
+from learner import groups, prefix_sharing
+from learner.errors import BadRows, TrainingFailed, TrainingStopped
+from learner.probing import adapter_weights, probe
+from learner.rewards import score_text
+from learner.rows import Row
+from learner.settings import TrainingSettings
+from learner.training_report import TrainingReport
+from runtime.prompt import Prompt, Renderer
+
+Reward = Callable[[str, Row], float]
+"""From a completion's text and its row."""
+
+Progress = Callable[[int, int], None]
+"""Called with steps done and steps in all."""
+
+_SIGNAL = 1e-3
+"""Advantages below this come from float noise: TRL divides it by a standard deviation of nearly nothing."""
+
+
+def rule_reward(text: str, row: Row) -> float:
+    return score_text(text, row).reward
+
+
+def train(
+    rows: Sequence[Row],
+    *,
+    model: str | Path,
+    renderer: Renderer,
+    out_dir: Path,
+    parent: Path | None = None,
+    settings: TrainingSettings | None = None,
+    reward: Reward = rule_reward,
+    progress: Progress | None = None,
+    stop: threading.Event | None = None,
+) -> TrainingReport:
+    """Trains until `max_steps` and leaves the adapter in `out_dir`, which is replaced as a whole.
+
+    Args:
+        model: folder or name of the base model.
+        parent: adapter to continue from, in PEFT's format; its rank stays.
+        stop: when set, the run ends after the current step.
+
+    Raises:
+        BadRows: no row fits, so there is nothing to train on.
+        TrainingStopped: `stop` was set; nothing is left behind.
+        TrainingFailed: TRL or the model broke; nothing is left behind.
+    """
+    settings = settings or TrainingSettings()
+    started = time.monotonic()
+    staging = out_dir.parent / f".{out_dir.name}.training"
+    shutil.rmtree(staging, ignore_errors=True)  # of a run that was killed
+    staging.mkdir(parents=True)
+    try:
+        with _quiet(), _threads(settings.threads):
+            run = _Run(rows, str(model), renderer, parent, settings, reward)
+            run.train(staging / "trl", progress, stop)
+            adapter = None if run.no_signal else _save(run.policy, staging / "adapter", out_dir)
+            return run.report(adapter, parent, time.monotonic() - started)
+    except (BadRows, TrainingStopped, TrainingFailed):
+        raise
+    except (RuntimeError, ValueError, OSError, KeyError, TypeError, AttributeError) as e:
+        # What a foreign model or TRL may raise; our own errors passed above.
+        raise TrainingFailed(f"training on {str(model)!r} failed: {e}") from e
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+class _Run:
+    """The state of one run: the policy in training, its prompts, and what was seen."""
+
+    def __init__(
+        self,
+        rows: Sequence[Row],
+        model: str,
+        renderer: Renderer,
+        parent: Path | None,
+        settings: TrainingSettings,
+        reward: Reward,
+    ) -> None:
+        self._renderer, self._settings, self._reward = renderer, settings, reward
+        torch.manual_seed(settings.seed)  # the adapter's first weights are drawn at random
+        base = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
+        self.policy = _policy(base, parent, settings.rank)
+        self._fit(rows, getattr(base.config, "max_position_embeddings", None) or settings.max_prompt_tokens)
+        self._start = adapter_weights(self.policy)
+        self._pad_id = _pad_id(renderer.tokenizer)
+        self._stop_ids = sorted(_stop_ids(base, renderer.tokenizer))
+        self._shared = prefix_sharing.agrees(base, self._prompts[0].token_ids, self._pad_id)
+        self._steps: list[groups.StepGroups] = []
+        self._kls: list[float] = []
+        self._tokens = 0
+
+    def _fit(self, rows: Sequence[Row], context: int) -> None:
+        """Keeps the rows whose prompt and longest completion fit."""
+        limit = min(self._settings.max_prompt_tokens, context - self._settings.max_completion_tokens)
+        prompts = [self._renderer.render(row.prompt, row.tools) for row in rows]
+        fits = [len(prompt.token_ids) <= limit for prompt in prompts]
+        self._too_long = tuple(
+            str(row.extra_info.get("id", place)) for place, row in enumerate(rows) if not fits[place]
+        )
+        self._rows = [row for row, fit in zip(rows, fits, strict=True) if fit]
+        self._prompts: list[Prompt] = [prompt for prompt, fit in zip(prompts, fits, strict=True) if fit]
+        if not self._rows:
+            raise BadRows(f"none of {len(rows)} rows has a prompt of at most {limit} tokens: nothing to train on")
+
+    @property
+    def no_signal(self) -> bool:
+        return all(step.no_signal for step in self._steps)
+
+    def train(self, folder: Path, progress: Progress | None, stop: threading.Event | None) -> None:
+        config = _config(folder, self._settings, prompts_per_step=min(self._settings.prompts_per_step, len(self._rows)))
+        data = Dataset.from_dict({"prompt": [p.text for p in self._prompts], "row": list(range(len(self._rows)))})
+        if not self._shared:
+            self._require_same_tokens()
+        trainer = _Trainer(
+            model=self.policy,
+            reward_funcs=self._rewards,
+            args=config,
+            train_dataset=data,
+            processing_class=self._renderer.tokenizer,
+            callbacks=[_Watch(progress, stop, self._kls)],
+            rollout_func=self._rollout if self._shared else None,
+        )
+        trainer.remove_callback(PrinterCallback)
+        trainer.share_prompts = self._shared
+        trainer.train()
+        if stop is not None and stop.is_set():
+            raise TrainingStopped("training was stopped; nothing was kept")
+        if not self._steps:
+            raise TrainingFailed("TRL took no step: the rows do not fill one batch")
+
+    def _require_same_tokens(self) -> None:
+        """TRL tokenizes the prompts by itself here; the tokens must be those of serving."""
+        for prompt in self._prompts:
+            if tuple(self._renderer.tokenizer(text=prompt.text)["input_ids"]) != prompt.token_ids:
+                raise TrainingFailed("the tokenizer adds tokens to a prompt: training would differ from serving")
+
+    def _rollout(self, prompts: list[str], trainer: GRPOTrainer) -> dict[str, Any]:
+        """Completions of a step; `prompts` holds each prompt as often as its group has rollouts."""
+        token_ids = {prompt.text: prompt.token_ids for prompt in self._prompts}
+        size = self._settings.rollouts_per_prompt
+        sampled = prefix_sharing.sample(
+            _causal(trainer.accelerator.unwrap_model(trainer.model)),
+            [token_ids[text] for text in prompts[::size]],
+            rollouts=size,
+            max_tokens=self._settings.max_completion_tokens,
+            temperature=self._settings.temperature,
+            stop_ids=self._stop_ids,
+            pad_id=self._pad_id,
+        )
+        completions = [completion for group in sampled for completion in group]
+        return {
+            "prompt_ids": [list(token_ids[text]) for text in prompts],
+            "completion_ids": completions,
+            "logprobs": None,  # on-policy: TRL takes those of the training pass
+        }
+
+    def _rewards(self, completion_ids: list[list[int]], row: list[int], **_: Any) -> list[float | None]:
+        """Scores the tokens that were sampled, as serving would read them, and counts the groups."""
+        texts = [self._renderer.decode(ids) for ids in completion_ids]
+        rewards = [self._reward(text, self._rows[place]) for text, place in zip(texts, row, strict=True)]
+        self._steps.append(groups.count(rewards, self._settings.rollouts_per_prompt))
+        self._tokens += sum(map(len, completion_ids))
+        return [*rewards]
+
+    def report(self, adapter: Path | None, parent: Path | None, seconds: float) -> TrainingReport:
+        every = max(1, len(self._prompts) // self._settings.probes)
+        probed = [prompt.token_ids for prompt in self._prompts[::every][: self._settings.probes]]
+        probes, drift = probe(self.policy, probed, start=self._start, stop_ids=self._stop_ids, pad_id=self._pad_id)
+        return TrainingReport(
+            adapter_dir=adapter,
+            parent=None if parent is None else str(parent),
+            steps=len(self._steps),
+            rewards=tuple(step.mean_reward for step in self._steps),
+            groups_total=sum(step.groups for step in self._steps),
+            groups_equal=sum(step.equal for step in self._steps),
+            steps_without_signal=sum(step.no_signal for step in self._steps),
+            no_signal=self.no_signal,
+            too_long=self._too_long,
+            drift=drift,
+            kl=sum(self._kls) / len(self._kls) if self._kls else None,
+            completion_tokens=self._tokens,
+            shared_prompts=self._shared,
+            seconds=seconds,
+            probes=probes,
+        )
+
+
+class _Trainer(GRPOTrainer):
+    """TRL's trainer with two of its inner steps made cheaper; what they compute stays the same."""
+
+    share_prompts = True
+
+    def _get_per_token_logps_and_entropies(
+        self, model: Any, input_ids: Any, attention_mask: Any, logits_to_keep: int, *args: Any, **kwargs: Any
+    ) -> tuple[Any, Any, Any]:
+        """Logprobs of the completions, each distinct prompt being read once."""
+        if not self.share_prompts:
+            return super()._get_per_token_logps_and_entropies(
+                model, input_ids, attention_mask, logits_to_keep, *args, **kwargs
+            )
+        mask = attention_mask.bool()
+        places: dict[tuple[int, ...], list[int]] = {}
+        completions: list[list[int]] = []
+        for place in range(len(input_ids)):
+            prompt = input_ids[place, :-logits_to_keep][mask[place, :-logits_to_keep]]
+            completions.append(input_ids[place, -logits_to_keep:][mask[place, -logits_to_keep:]].tolist())
+            places.setdefault(tuple(prompt.tolist()), []).append(place)
+        order = [place for members in places.values() for place in members]
+        branches = [[completions[i] for i in members] for members in places.values()]
+        packed = prefix_sharing.pack(list(places), branches, _pad_id(self._tokenizer))
+        logprobs_N, entropy_N = prefix_sharing.completion_logprobs(
+            _causal(self.accelerator.unwrap_model(model)), packed, temperature=self.temperature, entropy=True
+        )
+        rows = torch.tensor([i for i in order for _ in completions[i]], device=input_ids.device)
+        columns = torch.tensor([c for i in order for c in range(len(completions[i]))], device=input_ids.device)
+        out = logprobs_N.new_zeros(len(input_ids), logits_to_keep)
+        entropies = None if entropy_N is None else out.index_put((rows, columns), entropy_N)
+        return out.index_put((rows, columns), logprobs_N), entropies, None
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Any:
+        """Leaves out rows whose advantage is zero: without a KL term they add nothing to the loss or its gradient."""
+        advantages = inputs["advantages"]
+        alive = advantages.abs() > _SIGNAL
+        if self.beta == 0.0 and self.loss_type == "dapo" and not alive.all():
+            if not alive.any():
+                alive[:1] = True  # something must run, for the trainer to take a step that changes nothing
+                inputs = inputs | {"advantages": torch.zeros_like(advantages)}
+            inputs = {
+                name: value[alive] if torch.is_tensor(value) and value.shape[:1] == alive.shape else value
+                for name, value in inputs.items()
+            }
+        return super()._compute_loss(model, inputs)
+
+
+class _Watch(TrainerCallback):
+    """Reports progress, gathers the KL, and ends the run when asked."""
+
+    def __init__(self, progress: Progress | None, stop: threading.Event | None, kls: list[float]) -> None:
+        self._progress, self._stop, self._kls = progress, stop, kls
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self._progress:
+            self._progress(state.global_step, state.max_steps)
+        if self._stop is not None and self._stop.is_set():
+            control.should_training_stop = True
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        if logs and logs.get("kl") is not None:
+            self._kls.append(float(logs["kl"]))
+
+
+def _config(folder: Path, settings: TrainingSettings, *, prompts_per_step: int) -> GRPOConfig:
+    """Every choice of TRL's options in one place."""
+    return GRPOConfig(
+        output_dir=str(folder),
+        max_steps=settings.max_steps,
+        per_device_train_batch_size=prompts_per_step * settings.rollouts_per_prompt,
+        num_generations=settings.rollouts_per_prompt,
+        num_iterations=settings.updates_per_rollout,
+        max_completion_length=settings.max_completion_tokens,
+        temperature=settings.temperature,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type="cosine_with_min_lr",
+        lr_scheduler_kwargs={"min_lr_rate": 0.1},
+        warmup_steps=settings.max_steps // 20,
+        weight_decay=0.0,
+        max_grad_norm=1.0,
+        beta=settings.kl_beta,
+        loss_type="dapo",  # token-level, normalised over the batch (arXiv:2503.14476, §3.3)
+        epsilon_high=0.28,  # the same, §3.1
+        scale_rewards="group",
+        mask_truncated_completions=False,
+        seed=settings.seed,
+        use_cpu=not torch.cuda.is_available(),
+        bf16=False,
+        fp16=False,
+        gradient_checkpointing=False,
+        dataloader_pin_memory=False,
+        save_strategy="no",
+        report_to=[],
+        push_to_hub=False,
+        logging_steps=1,
+        disable_tqdm=True,
+        log_level="error",
+    )
+
+
+def _policy(base: Any, parent: Path | None, rank: int) -> PeftModel:
+    if parent is not None:
+        return PeftModel.from_pretrained(base, str(parent), is_trainable=True)
+    lora = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
+    policy = get_peft_model(base, lora)
+    assert isinstance(policy, PeftModel)
+    return policy
+
+
+def _save(policy: PeftModel, staging: Path, out_dir: Path) -> Path:
+    policy.save_pretrained(str(staging), selected_adapters=["default"], save_embedding_layers=False)
+    (staging / "README.md").unlink(missing_ok=True)  # PEFT's model card, of which nothing is filled in
+    if out_dir.exists():
+        shutil.rmtree(out_dir)
+    os.replace(staging, out_dir)
+    return out_dir
+
+
+def _causal(policy: Any) -> Any:
+    """The causal LM inside, adapters injected."""
+    return policy.get_base_model()
+
+
+def _pad_id(tokenizer: Any) -> int:
+    return tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+
+
+def _stop_ids(base: Any, tokenizer: Any) -> set[int]:
+    """Every token that ends a turn: the tokenizer's, and those that the model declares."""
+    declared = base.generation_config.eos_token_id
+    declared = [declared] if isinstance(declared, int) else declared or []
+    return {tokenizer.eos_token_id, *declared} - {None}
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The libraries below warn about each other's deprecations and print their logs; none of it is for our users."""
+    level, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        if bars:
+            transformers_logging.enable_progress_bar()

@@ -1,0 +1,38 @@
+"""What a training run says of itself. Plain data, so that the daemon can read it without importing a trainer."""
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from runtime.policy.manifest import Probe
+
+
+class TrainingReport(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    adapter_dir: Path | None
+    """What PEFT saved; None when there was no signal."""
+    parent: str | None
+    """Folder of the adapter that training began with; None: a new one on the base."""
+    steps: int
+    rewards: tuple[float, ...]
+    """Mean reward of the rollouts, per step."""
+    groups_total: int
+    groups_equal: int
+    """Groups whose rewards are all equal: they teach nothing."""
+    steps_without_signal: int
+    """Steps of which every group was equal."""
+    no_signal: bool
+    """Every group of the run was equal: the adapter is unchanged and not kept."""
+    too_long: tuple[str, ...]
+    """Ids of rows whose prompt is over the limit; they were left out."""
+    drift: float
+    """Mean absolute change of the probes' logprobs from the start of the run, in nats."""
+    kl: float | None
+    """Mean KL towards the start that TRL measured; None when `kl_beta` is 0."""
+    completion_tokens: int
+    """Sampled in all."""
+    shared_prompts: bool
+    """Whether rollouts of a group shared their prompt's computation; False is slower, not different."""
+    seconds: float
+    probes: tuple[Probe, ...]

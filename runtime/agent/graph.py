@@ -1,0 +1,45 @@
+"""The agent graph: decide → check → execute → decide ..., until there is a reply.
+
+START ─▶ decide ─▶ check ──▶ END
+           ▲  ▲      │ │
+           │  └──────┘ └──▶ execute ──▶ END (limit)
+           └───────────────────┘
+"""
+
+from typing import Any, Literal, TypeAlias
+
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.graph import END, START, StateGraph
+from langgraph.graph.state import CompiledStateGraph
+
+from runtime.agent.nodes import Nodes
+from runtime.agent.state import AgentState, Limits, TurnContext
+
+AgentGraph: TypeAlias = CompiledStateGraph[AgentState, TurnContext, AgentState, AgentState]
+
+
+def build_graph(nodes: Nodes, checkpointer: BaseCheckpointSaver[Any] | None = None) -> AgentGraph:
+    graph = StateGraph(AgentState, context_schema=TurnContext)
+    graph.add_node("decide", nodes.decide)
+    graph.add_node("check", nodes.check)
+    graph.add_node("execute", nodes.execute)
+    graph.add_edge(START, "decide")
+    graph.add_edge("decide", "check")
+    graph.add_conditional_edges("check", after_check, ["decide", "execute", END])
+    graph.add_conditional_edges("execute", after_execute, ["decide", END])
+    return graph.compile(checkpointer=checkpointer)
+
+
+def after_check(state: AgentState) -> Literal["decide", "execute", "__end__"]:
+    if state["reply"] is not None:
+        return "__end__"
+    return "decide" if state["repair"] else "execute"
+
+
+def after_execute(state: AgentState) -> Literal["decide", "__end__"]:
+    return "decide" if state["reply"] is None else "__end__"
+
+
+def most_node_runs(limits: Limits) -> int:
+    """Bound for LangGraph's own recursion limit, above what our limits allow: three nodes a round, one repair."""
+    return 3 * (limits.max_steps + 2) + 4

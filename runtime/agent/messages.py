@@ -1,0 +1,168 @@
+"""Conversations as data: OpenAI-shaped messages, the reply of a turn, and the digest of what a client has seen.
+
+Pure functions. In messages that the policy sees, the arguments of tool calls are objects, as chat templates want them;
+OpenAI's wire form (a JSON string) exists at the HTTP edge only.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict
+
+from runtime.decision import (
+    Answer,
+    Clarify,
+    Decision,
+    DecisionKind,
+    Execute,
+    Invalid,
+    MissingParameter,
+    RefusalCategory,
+    Refuse,
+    ToolCall,
+)
+
+Message: TypeAlias = dict[str, Any]
+
+SYSTEM_ROLES = ("system", "developer")
+_LARGEST_INT = 2**63 - 1
+
+StopReason: TypeAlias = Literal["step_limit", "token_limit", "cut", "invalid_output"]
+"""Why a turn ended without a decision to end it; `cut` is an output that ran into its token limit."""
+
+_STOP_TEXT: Mapping[StopReason, str] = {
+    "step_limit": "I stopped: this took more steps than one turn may have.",
+    "token_limit": "I stopped: this took more words than one turn may have.",
+    "cut": "",
+    "invalid_output": "Sorry, I could not work out how to do that. Could you put it another way?",
+}
+
+
+class PendingCall(BaseModel):
+    """A call that the client is to run."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    call: ToolCall
+
+
+class Reply(BaseModel):
+    """What the user gets at the end of a turn."""
+
+    model_config = ConfigDict(frozen=True)
+
+    decision: DecisionKind
+    text: str
+    """The answer, the question or the reason; empty when `calls` are handed to the client."""
+    calls: tuple[PendingCall, ...] = ()
+    missing: tuple[MissingParameter, ...] = ()
+    category: RefusalCategory | None = None
+    inferred: bool = False
+    stopped: StopReason | None = None
+
+
+def reply_to(decision: Decision, calls: Sequence[PendingCall] = ()) -> Reply:
+    """The reply that a turn-ending decision makes."""
+    match decision:
+        case Answer():
+            return Reply(decision=decision.kind, text=decision.text)
+        case Clarify():
+            text = decision.question.strip() or _question(decision.missing)
+            return Reply(decision=decision.kind, text=text, missing=decision.missing, inferred=decision.inferred)
+        case Refuse():
+            text = decision.reason.strip() or "I can't help with that."
+            return Reply(decision=decision.kind, text=text, category=decision.category, inferred=decision.inferred)
+        case Execute():
+            return Reply(decision=decision.kind, text="", calls=tuple(calls))
+        case Invalid():
+            return stopped_reply(decision.kind, "invalid_output")
+
+
+def stopped_reply(decision: DecisionKind, reason: StopReason, text: str = "") -> Reply:
+    return Reply(decision=decision, text=text or _STOP_TEXT[reason], stopped=reason)
+
+
+def _question(missing: Sequence[MissingParameter]) -> str:
+    names = ", ".join(dict.fromkeys(part.parameter for part in missing))
+    return f"Could you tell me: {names}?" if names else "Could you tell me more?"
+
+
+def reply_message(reply: Reply) -> Message:
+    """The reply as the policy sees it in later turns: a question or a reason is plain text."""
+    return calls_message(reply.calls) if reply.calls else {"role": "assistant", "content": reply.text}
+
+
+def calls_message(calls: Iterable[PendingCall]) -> Message:
+    shaped = [
+        {"id": c.id, "type": "function", "function": {"name": c.call.name, "arguments": c.call.arguments}}
+        for c in calls
+    ]
+    return {"role": "assistant", "content": "", "tool_calls": shaped}
+
+
+def tool_message(call_id: str, name: str, content: str) -> Message:
+    return {"role": "tool", "tool_call_id": call_id, "name": name, "content": content}
+
+
+def error_message(error: str) -> Message:
+    """What the policy is shown when its output could not be read; an error of a call has the same form."""
+    content = json.dumps({"error": "invalid_output", "message": error}, ensure_ascii=False)
+    return {"role": "tool", "content": content}
+
+
+def sound(decision: Decision, raw: str) -> Decision:
+    """`decision`, or Invalid when it holds a value that could not be kept or sent on."""
+    problem = unsound(decision.model_dump())
+    return decision if problem is None else Invalid(raw=raw, error=f"the output {problem}")
+
+
+def unsound(value: Any) -> str | None:
+    """Why a value read from JSON text could not be written as JSON, or kept in a thread checkpoint; None: it can."""
+    try:
+        text = json.dumps(value, allow_nan=False, ensure_ascii=False)
+        text.encode("utf-8")
+        largest = max((abs(n) for n in _integers(json.loads(text))), default=0)
+    except (ValueError, RecursionError) as e:
+        return f"holds a value that JSON cannot carry: {e}"
+    return None if largest <= _LARGEST_INT else f"holds an integer that is too large: the largest is {_LARGEST_INT}"
+
+
+def _integers(value: Any) -> Iterable[int]:
+    if isinstance(value, int):
+        yield value
+    elif isinstance(value, Mapping | list):
+        for part in value.values() if isinstance(value, Mapping) else value:
+            yield from _integers(part)
+
+
+def split_system(messages: Sequence[Message]) -> tuple[str | None, list[Message]]:
+    """The leading system text, if any, and the rest."""
+    count = 0
+    while count < len(messages) and messages[count]["role"] in SYSTEM_ROLES:
+        count += 1
+    text = "\n\n".join(str(m["content"]) for m in messages[:count])
+    return (text or None), list(messages[count:])
+
+
+def with_system(system: str | None, messages: Sequence[Message]) -> list[Message]:
+    return [{"role": "system", "content": system}, *messages] if system else list(messages)
+
+
+EMPTY_DIGEST = ""
+
+
+def extend_digest(digest: str, messages: Iterable[Message]) -> str:
+    """The digest of a conversation grown by `messages`, as a client sees them.
+
+    What clients often lose or change when they send a conversation again does not count: ids of calls, surrounding
+    white space, names.
+    """
+    for message in messages:
+        calls = [[c["function"]["name"], c["function"]["arguments"]] for c in message.get("tool_calls") or ()]
+        role = "system" if message["role"] in SYSTEM_ROLES else message["role"]
+        seen = json.dumps([digest, role, str(message.get("content") or "").strip(), calls], sort_keys=True)
+        digest = hashlib.sha256(seen.encode()).hexdigest()
+    return digest

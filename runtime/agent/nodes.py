@@ -1,0 +1,234 @@
+"""The three things that a turn does, as graph nodes: decide, check, execute.
+
+A node takes the state and gives back what changes. It knows no HTTP and keeps nothing between calls.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+from langgraph.runtime import Runtime
+
+from runtime.agent.messages import (
+    Message,
+    PendingCall,
+    calls_message,
+    error_message,
+    reply_message,
+    reply_to,
+    sound,
+    stopped_reply,
+    tool_message,
+    with_system,
+)
+from runtime.agent.state import AgentState, Limits, TurnContext, stop_reason, written_tokens
+from runtime.decision import Execute, Invalid, load_decision, parse_decision
+from runtime.errors import PromptTooLong
+from runtime.policy.base import Policy
+from runtime.prompt import Prompt, Renderer
+from runtime.traces.schema import Span, ToolOutcome
+from tools.json_schema import argument_errors
+from tools.outcome import CallResult, error_text
+from tools.spec import CallStatus, ClientBackend, SideEffect, ToolSpec
+
+LEAST_ROOM = 128
+"""Tokens that a prompt leaves for the completion before old messages are left out, where the context is that large."""
+LONGEST_TOKEN = 16
+"""Characters; more of a text than this for each token is never looked at."""
+
+
+class ToolExecutor(Protocol):
+    """Runs one call; a tool's fault is a result, never an exception."""
+
+    async def run(self, spec: ToolSpec, arguments: dict[str, Any], *, call_id: str) -> CallResult: ...
+
+
+class Nodes:
+    """The nodes of the agent graph, with what they need to do their work."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        renderer: Renderer,
+        executor: ToolExecutor,
+        limits: Limits,
+        *,
+        timer: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._policy = policy
+        self._renderer = renderer
+        self._executor = executor
+        self._limits = limits
+        self._timer = timer
+
+    async def decide(self, state: AgentState, runtime: Runtime[TurnContext]) -> dict[str, Any]:
+        """Renders the conversation, samples, and reads the decision."""
+        context = runtime.context
+        messages, prompt, dropped = self._fit(state, context.params.max_tokens)
+        room = min(
+            context.params.max_tokens,
+            self._limits.turn_tokens - written_tokens(state),
+            self._policy.context_length - len(prompt.token_ids),
+        )
+        started = self._timer()
+        completion = await self._policy.sample(
+            prompt.token_ids, replace(context.params, max_tokens=room), adapter=context.adapter
+        )
+        names = [tool["function"]["name"] for tool in state["tools"]]
+        decision = parse_decision(completion.text, names, after_tool_result=messages[-1]["role"] == "tool")
+        index = len(state["spans"])
+        span = Span(
+            id=f"{state['trace_id']}.{index}",
+            trace_id=state["trace_id"],
+            index=index,
+            messages=tuple(messages),
+            tools=tuple(state["tools"]),
+            prompt_token_ids=prompt.token_ids,
+            completion_token_ids=completion.token_ids,
+            logprobs=completion.logprobs,
+            text=completion.text,
+            decision=sound(decision, completion.text),
+            latency_ms=(self._timer() - started) * 1000,
+        )
+        return {
+            "spans": [*state["spans"], span.model_dump(mode="json")],
+            "repair": [],
+            "dropped": dropped,
+            "cut": completion.finish_reason == "length",
+        }
+
+    async def check(self, state: AgentState, runtime: Runtime[TurnContext]) -> dict[str, Any]:
+        """Ends the turn with a reply, sends a faulty output back once, or lets sound calls through."""
+        span = state["spans"][-1]
+        decision = load_decision(span["decision"])
+        if isinstance(decision, Invalid):
+            return self._repair(state, [{"role": "assistant", "content": decision.raw}, error_message(decision.error)])
+        if not isinstance(decision, Execute):
+            reply = reply_to(decision)
+            return _end(state, reply if not state["cut"] else stopped_reply(decision.kind, "cut", reply.text))
+        pending = _pending(span["id"], decision)
+        faults = [argument_errors(runtime.context.specs[p.call.name].parameters, p.call.arguments) for p in pending]
+        if any(faults):
+            return self._refuse_calls(state, pending, faults)
+        if isinstance(runtime.context.specs[pending[0].call.name].backend, ClientBackend):
+            return _end(state, reply_to(decision, pending))
+        return {}
+
+    async def execute(self, state: AgentState, runtime: Runtime[TurnContext]) -> dict[str, Any]:
+        """Runs the calls of the last decision and shows their results to the policy."""
+        span = state["spans"][-1]
+        decision = load_decision(span["decision"])
+        assert isinstance(decision, Execute)  # the graph leads here from a checked execute only
+        pending = _pending(span["id"], decision)
+        outcomes = await self._run(pending, runtime.context)
+        results = [tool_message(o.call_id, o.call.name, o.content) for o in outcomes]
+        state = {
+            **state,
+            "messages": [*state["messages"], calls_message(pending), *results],
+            "spans": _with_last(state["spans"], outcomes=[o.model_dump(mode="json") for o in outcomes]),
+        }
+        changed = {"messages": state["messages"], "spans": state["spans"]}
+        reason = stop_reason(state, self._limits)
+        return changed if reason is None else {**changed, **_end(state, stopped_reply(decision.kind, reason))}
+
+    def _fit(self, state: AgentState, wanted_tokens: int) -> tuple[list[Message], Prompt, int]:
+        """The newest part of the conversation that leaves room for a completion, its prompt, and what was left out.
+
+        Whole exchanges go, oldest first: a conversation begins with a user's message. Raises: PromptTooLong.
+        """
+        limit = self._policy.context_length
+        room = min(wanted_tokens, LEAST_ROOM, limit // 4)
+        begin = 0
+        while True:
+            kept = [*with_system(state["system"], state["messages"][begin:]), *state["repair"]]
+            prompt = self._renderer.render(kept, state["tools"])
+            if len(prompt.token_ids) + room <= limit:
+                return kept, prompt, begin
+            users = (i for i, m in enumerate(state["messages"]) if i > begin and m["role"] == "user")
+            following = next(users, None)
+            if following is None:
+                raise PromptTooLong(
+                    f"the prompt has {len(prompt.token_ids)} tokens and the context holds {limit}: "
+                    "send a shorter message or fewer tools"
+                )
+            begin = following
+
+    def _repair(self, state: AgentState, shown: list[Message]) -> dict[str, Any]:
+        """Another try with the fault shown, or the end when there was one already."""
+        kind = load_decision(state["spans"][-1]["decision"]).kind
+        if state["cut"]:
+            return _end(state, stopped_reply(kind, "cut"))
+        if state["repairs"]:
+            return _end(state, stopped_reply(kind, "invalid_output"))
+        reason = stop_reason(state, self._limits)
+        if reason is not None:
+            return _end(state, stopped_reply(kind, reason))
+        return {"repair": shown, "repairs": state["repairs"] + 1}
+
+    def _refuse_calls(
+        self, state: AgentState, pending: Sequence[PendingCall], faults: Sequence[list[str]]
+    ) -> dict[str, Any]:
+        """None of the calls is run: half of a decision might do more harm than none of it."""
+        outcomes: list[ToolOutcome] = []
+        shown: list[Message] = [calls_message(pending)]
+        for part, errors in zip(pending, faults, strict=True):
+            content = error_text(CallStatus.BAD_ARGUMENTS, "; ".join(errors)) if errors else _not_run()
+            shown.append(tool_message(part.id, part.call.name, content))
+            if errors:
+                outcomes.append(_outcome(part, CallResult(CallStatus.BAD_ARGUMENTS, content, 0.0), content))
+        spans = _with_last(
+            state["spans"],
+            violations=[f"{part.call.name}: {e}" for part, errors in zip(pending, faults, strict=True) for e in errors],
+            outcomes=[o.model_dump(mode="json") for o in outcomes],
+        )
+        return {"spans": spans, **self._repair({**state, "spans": spans}, shown)}
+
+    async def _run(self, pending: Sequence[PendingCall], context: TurnContext) -> list[ToolOutcome]:
+        """Calls that only read run side by side; as soon as one changes something, all run in the order given."""
+        tokens = max(64, self._policy.context_length // 4 // len(pending))
+
+        async def run(part: PendingCall) -> ToolOutcome:
+            spec = context.specs[part.call.name]
+            result = await self._executor.run(spec, dict(part.call.arguments), call_id=part.id)
+            return _outcome(part, result, self._cut(result.content, tokens))
+
+        if all(context.specs[p.call.name].side_effect is SideEffect.READ for p in pending):
+            return list(await asyncio.gather(*(run(part) for part in pending)))
+        return [await run(part) for part in pending]
+
+    def _cut(self, content: str, tokens: int) -> str:
+        """`content`, or its beginning and a note, so that one large result does not fill the policy's context."""
+        beginning = content[: tokens * LONGEST_TOKEN]
+        ids = self._renderer.tokenizer.encode(beginning, add_special_tokens=False)
+        if len(ids) <= tokens and beginning == content:
+            return content
+        kept = self._renderer.decode(ids[:tokens]).rstrip("\ufffd")
+        return f"{kept} [cut: {len(kept)} of {len(content)} characters shown]"
+
+
+def _pending(span_id: str, decision: Execute) -> tuple[PendingCall, ...]:
+    """Calls with ids that stay the same when a node is run again, so that a tool may tell a repetition."""
+    trace, _, index = span_id.rpartition(".")
+    stem = trace.removeprefix("trace_")[:24]
+    return tuple(PendingCall(id=f"call_{stem}_{index}_{n}", call=call) for n, call in enumerate(decision.calls))
+
+
+def _outcome(part: PendingCall, result: CallResult, shown: str) -> ToolOutcome:
+    return ToolOutcome(
+        call_id=part.id, call=part.call, status=result.status, content=shown, latency_ms=result.latency_ms
+    )
+
+
+def _not_run() -> str:
+    return json.dumps({"error": "not_run", "message": "not run, because another call beside it was refused"})
+
+
+def _with_last(spans: list[dict[str, Any]], **changes: Any) -> list[dict[str, Any]]:
+    return [*spans[:-1], {**spans[-1], **changes}]
+
+
+def _end(state: AgentState, reply: Any) -> dict[str, Any]:
+    return {"reply": reply.model_dump(mode="json"), "messages": [*state["messages"], reply_message(reply)]}

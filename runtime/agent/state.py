@@ -1,0 +1,67 @@
+"""What a turn knows while it runs: the state that LangGraph keeps, and the context that it does not.
+
+The state is plain JSON data, so that a thread checkpoint can be read by any later version.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypedDict
+
+from runtime.agent.messages import Message, StopReason
+from runtime.policy.base import SamplingParams
+from tools.spec import ToolSpec
+
+
+class AgentState(TypedDict):
+    """One thread's state. Each turn sets every key at its start; a later turn reads `messages` and `system`."""
+
+    system: str | None
+    """The system text of the client, outside `messages`, so that a client may change it between turns."""
+    messages: list[Message]
+    """The conversation as the policy sees it, results of server-run tools included."""
+    tools: list[dict[str, Any]]
+    """Snapshot of the tools shown in this turn, OpenAI's shape."""
+    trace_id: str
+    spans: list[dict[str, Any]]
+    """`runtime.traces.schema.Span` of each call of the policy in this turn, as JSON data."""
+    repair: list[Message]
+    """A faulty output and what is wrong with it, shown once to the policy and then forgotten."""
+    repairs: int
+    """Faulty outputs in this turn."""
+    cut: bool
+    """The last output ran into its token limit."""
+    dropped: int
+    """Oldest messages that were left out of the last prompt, because all would not fit."""
+    reply: dict[str, Any] | None
+    """`runtime.agent.messages.Reply` as JSON data; set when the turn is over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What bounds one turn."""
+
+    max_steps: int = 6
+    """Rounds of tool calls."""
+    turn_tokens: int = 4096
+    """Tokens that all calls of the policy may write together."""
+
+
+@dataclass(frozen=True, slots=True)
+class TurnContext:
+    """What is fixed for one turn and not kept: the adapter that it began with, sampling, and the tools' definitions."""
+
+    adapter: str | None
+    params: SamplingParams
+    specs: Mapping[str, ToolSpec]
+
+
+def stop_reason(state: AgentState, limits: Limits) -> StopReason | None:
+    """The limit that the turn has reached, if any."""
+    if written_tokens(state) >= limits.turn_tokens:
+        return "token_limit"
+    rounds = sum(1 for span in state["spans"] if span["outcomes"] and not span["violations"])
+    return "step_limit" if rounds >= limits.max_steps else None
+
+
+def written_tokens(state: AgentState) -> int:
+    return sum(len(span["completion_token_ids"]) for span in state["spans"])

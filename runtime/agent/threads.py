@@ -1,0 +1,202 @@
+"""Which thread a turn belongs to, and what the policy remembers of it.
+
+A client may name its thread. One that does not, and sends the whole conversation each time, is recognised by it: after
+each turn the digest of what the client has seen is kept as a *head* of the thread. Heads are written when a turn is
+over, so a turn that failed half-way leaves nothing behind.
+"""
+
+import asyncio
+import uuid
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from weakref import WeakValueDictionary
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Engine
+
+from runtime.agent.messages import EMPTY_DIGEST, Message, Reply, extend_digest, reply_message, split_system
+from runtime.agent.tables import thread_heads
+from runtime.database import reading, utc_now, writing
+from runtime.decision import DecisionKind
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A point that a thread reached."""
+
+    thread_id: str
+    digest: str
+    length: int
+    is_last: bool
+    """False: the thread has gone on since."""
+
+
+class HeadStore:
+    """The heads of all threads."""
+
+    def __init__(self, engine: Engine, *, now: Callable[[], datetime] = utc_now) -> None:
+        self._engine = engine
+        self._now = now
+
+    def find(self, digest: str) -> list[Head]:
+        """Heads at which a client saw this conversation, newest first."""
+        return self._select(thread_heads.c.digest == digest)
+
+    def of_thread(self, thread_id: str) -> list[Head]:
+        """Newest first."""
+        return self._select(thread_heads.c.thread_id == thread_id)
+
+    def _select(self, condition: sa.ColumnElement[bool]) -> list[Head]:
+        later = thread_heads.alias()
+        c = thread_heads.c
+        longest = sa.select(sa.func.max(later.c.length)).where(later.c.thread_id == c.thread_id).scalar_subquery()
+        query = sa.select(c.thread_id, c.digest, c.length, c.length == longest).where(condition).order_by(c.seq.desc())
+        with reading(self._engine) as connection:
+            return [Head(row[0], row[1], row[2], bool(row[3])) for row in connection.execute(query.limit(50))]
+
+    def advance(self, thread_id: str, begin: int, length: int, digests: Sequence[str]) -> None:
+        """The thread went on from `begin` messages to `length`; heads of a branch left behind are forgotten."""
+        c = thread_heads.c
+        row = {"thread_id": thread_id, "length": length, "created_at": self._now()}
+        with writing(self._engine) as connection:
+            connection.execute(sa.delete(thread_heads).where(c.thread_id == thread_id, c.length > begin))
+            connection.execute(sa.insert(thread_heads), [{**row, "digest": digest} for digest in digests])
+
+
+@dataclass(frozen=True, slots=True)
+class OpenThread:
+    """A thread held for one turn."""
+
+    thread_id: str
+    system: str | None
+    messages: list[Message]
+    """The conversation up to and with the new messages, as the policy sees it."""
+    begin: int
+    """How many of them were there before."""
+    digest: str
+    """Of what the client has seen, the new messages included."""
+    lock: asyncio.Lock = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Past:
+    thread_id: str
+    lock: asyncio.Lock
+    head: Head | None
+    new: list[Message]
+    """What the request adds to the past."""
+
+
+class Threads:
+    """Opens and closes threads; one turn at a time runs in each.
+
+    Args:
+        heads: where heads are kept.
+        remembered: gives the system text and the messages of a thread as its last turn left them.
+    """
+
+    def __init__(
+        self, heads: HeadStore, remembered: Callable[[str], Awaitable[tuple[str | None, list[Message]]]]
+    ) -> None:
+        self._heads = heads
+        self._remembered = remembered
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    async def open(self, messages: Sequence[Message], thread_id: str | None) -> OpenThread:
+        """Finds or makes the thread of a request and holds it; `close` must follow."""
+        past = await (self._recognise(messages) if thread_id is None else self._named(messages, thread_id))
+        try:
+            return await self._continue(past, messages)
+        except BaseException:
+            past.lock.release()
+            raise
+
+    async def close(self, thread: OpenThread, *, reply: Reply | None, length: int) -> None:
+        """Lets the thread go. With a reply, the turn becomes the thread's past; without, it never was."""
+        try:
+            if reply is not None:
+                seen = [extend_digest(thread.digest, [reply_message(reply)])]
+                if reply.decision is DecisionKind.REFUSE:
+                    # OpenAI's shape has a refusal beside an empty content, and many clients send back the content alone
+                    seen.append(extend_digest(thread.digest, [{"role": "assistant", "content": ""}]))
+                await asyncio.to_thread(self._heads.advance, thread.thread_id, thread.begin, length, seen)
+        finally:
+            thread.lock.release()
+
+    async def _continue(self, past: _Past, messages: Sequence[Message]) -> OpenThread:
+        system, told = split_system(messages)
+        if past.head is None:
+            return OpenThread(past.thread_id, system, told, 0, extend_digest(EMPTY_DIGEST, messages), past.lock)
+        known_system, known = await self._remembered(past.head.thread_id)
+        return OpenThread(
+            thread_id=past.thread_id,
+            system=system or known_system,
+            messages=[*known[: past.head.length], *past.new],
+            # a fork has no heads of its own yet, so all of its messages are new to it
+            begin=past.head.length if past.head.thread_id == past.thread_id else 0,
+            digest=extend_digest(past.head.digest, past.new),
+            lock=past.lock,
+        )
+
+    async def _recognise(self, messages: Sequence[Message]) -> _Past:
+        """The free thread whose last word the conversation ends with; else a new thread that begins as a copy of one
+        that has gone on or is busy; else a new one."""
+        seen, new = _split_seen(messages)
+        found: list[Head] = []
+        if seen:
+            digest = extend_digest(EMPTY_DIGEST, seen)
+            found = await asyncio.to_thread(self._heads.find, digest)
+            for head in found:
+                lock = self._lock(head.thread_id)
+                if not head.is_last or lock.locked():
+                    continue
+                await lock.acquire()
+                if await self._is_last(head, lock):
+                    return _Past(head.thread_id, lock, head, new)
+        fresh = new_thread_id()
+        lock = self._lock(fresh)
+        await lock.acquire()
+        return _Past(fresh, lock, found[0] if found else None, new)
+
+    async def _named(self, messages: Sequence[Message], thread_id: str) -> _Past:
+        """The named thread. A request with past replies in it is the whole conversation: it goes on from where it
+        matches the thread, and replaces it where it does not. One without is only what is new."""
+        lock = self._lock(thread_id)
+        await lock.acquire()
+        try:
+            heads = await asyncio.to_thread(self._heads.of_thread, thread_id)
+        except BaseException:
+            lock.release()
+            raise
+        seen, new = _split_seen(messages)
+        if not seen:
+            return _Past(thread_id, lock, heads[0] if heads else None, split_system(messages)[1])
+        digest = extend_digest(EMPTY_DIGEST, seen)
+        head = next((head for head in heads if head.digest == digest), None)
+        return _Past(thread_id, lock, head, new)
+
+    async def _is_last(self, head: Head, lock: asyncio.Lock) -> bool:
+        """Whether the thread still ends there, now that it is held; lets it go if not."""
+        still = False
+        try:
+            heads = await asyncio.to_thread(self._heads.of_thread, head.thread_id)
+            still = any(h.is_last and h.digest == head.digest for h in heads)
+        finally:
+            if not still:
+                lock.release()
+        return still
+
+    def _lock(self, thread_id: str) -> asyncio.Lock:
+        return self._locks.setdefault(thread_id, asyncio.Lock())
+
+
+def _split_seen(messages: Sequence[Message]) -> tuple[list[Message], list[Message]]:
+    """The conversation up to our last reply, and what the client adds; no reply: nothing was seen."""
+    replies = [i for i, message in enumerate(messages) if message["role"] == "assistant"]
+    cut = replies[-1] + 1 if replies else 0
+    return list(messages[:cut]), list(messages[cut:])
+
+
+def new_thread_id() -> str:
+    return f"thread_{uuid.uuid4().hex}"

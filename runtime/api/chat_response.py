@@ -1,0 +1,162 @@
+"""From a finished or running turn to OpenAI's response shapes, plain and as stream chunks. Pure."""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from runtime.agent.messages import PendingCall, Reply
+from runtime.agent.turns import TurnResult
+from runtime.decision import Clarify, DecisionKind, Execute, Invalid
+from runtime.traces.schema import Span
+
+BASE_POLICY = "<base>"
+"""What `x-hone-policy` and `hone.policy` say when no adapter serves."""
+
+_WORDS = re.compile(r"\s*\S+\s*")
+_WORDS_PER_CHUNK = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What every chunk and the whole response say alike."""
+
+    trace_id: str
+    model: str
+    """As the request named it."""
+    created: int
+    """Unix time, seconds."""
+
+    def envelope(self, kind: str) -> dict[str, Any]:
+        completion = f"chatcmpl-{self.trace_id.removeprefix('trace_')}"
+        return {"id": completion, "object": kind, "created": self.created, "model": self.model}
+
+
+def headers(trace_id: str, adapter: str | None) -> dict[str, str]:
+    return {"x-hone-trace": trace_id, "x-hone-policy": adapter or BASE_POLICY}
+
+
+def completion(identity: Identity, result: TurnResult) -> dict[str, Any]:
+    """The body of a plain response."""
+    reply = result.reply
+    message: dict[str, Any] = {"role": "assistant", "content": reply.text, "refusal": None}
+    if reply.calls:
+        message |= {"content": None, "tool_calls": [_call(part) for part in reply.calls]}
+    elif reply.decision is DecisionKind.REFUSE:
+        message |= {"content": None, "refusal": reply.text}
+    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish_reason(reply)}
+    return {
+        **identity.envelope("chat.completion"),
+        "choices": [choice],
+        "usage": usage(result),
+        "hone": hone_field(result),
+    }
+
+
+def chunks(identity: Identity, result: TurnResult, *, with_usage: bool) -> Iterator[dict[str, Any]]:
+    """What follows the role chunk: the reply in pieces, the finish, and the usage where it was asked for."""
+    reply = result.reply
+    field = "refusal" if reply.decision is DecisionKind.REFUSE else "content"
+    for piece in _pieces(reply.text):
+        yield chunk(identity, {field: piece}, with_usage=with_usage)
+    for index, part in enumerate(reply.calls):
+        yield chunk(identity, {"tool_calls": [{"index": index, **_call(part)}]}, with_usage=with_usage)
+    last = chunk(identity, {}, finish=finish_reason(reply), with_usage=with_usage)
+    yield {**last, "hone": hone_field(result)}
+    if with_usage:
+        yield {**identity.envelope("chat.completion.chunk"), "choices": [], "usage": usage(result)}
+
+
+def chunk(
+    identity: Identity, delta: dict[str, Any], *, finish: str | None = None, with_usage: bool = False
+) -> dict[str, Any]:
+    choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
+    shaped = {**identity.envelope("chat.completion.chunk"), "choices": [choice]}
+    return {**shaped, "usage": None} if with_usage else shaped
+
+
+def progress_chunk(identity: Identity, span: Span, *, with_usage: bool) -> dict[str, Any]:
+    """An empty delta that tells what the turn is at; clients that know no `hone` field see nothing."""
+    return {**chunk(identity, {}, with_usage=with_usage), "hone": {"step": step(span)}}
+
+
+def finish_reason(reply: Reply) -> str:
+    if reply.calls:
+        return "tool_calls"
+    return "length" if reply.stopped in ("cut", "step_limit", "token_limit") else "stop"
+
+
+def usage(result: TurnResult) -> dict[str, int]:
+    counted = result.usage
+    return {
+        "prompt_tokens": counted.prompt_tokens,
+        "completion_tokens": counted.completion_tokens,
+        "total_tokens": counted.prompt_tokens + counted.completion_tokens,
+    }
+
+
+def hone_field(result: TurnResult) -> dict[str, Any]:
+    """What OpenAI's shape has no place for: the decision and its details, and how the turn came to it."""
+    reply, trace = result.reply, result.trace
+    field: dict[str, Any] = {
+        "decision": reply.decision.value,
+        "thread": trace.thread_id,
+        "trace": trace.id,
+        "policy": trace.adapter or BASE_POLICY,
+        "steps": [step(span) for span in trace.spans],
+    }
+    if reply.decision is DecisionKind.CLARIFY:
+        field["missing"] = [part.model_dump() for part in reply.missing]
+    if reply.category is not None:
+        field["category"] = reply.category.value
+    if reply.inferred:
+        field["inferred"] = True
+    if reply.stopped is not None:
+        field["stopped"] = reply.stopped
+    if result.dropped:
+        field["dropped_messages"] = result.dropped
+    return field
+
+
+def step(span: Span) -> dict[str, Any]:
+    """One call of the policy, short."""
+    decision = span.decision
+    shaped: dict[str, Any] = {"index": span.index, "decision": decision.kind.value}
+    if isinstance(decision, Execute):
+        shaped["calls"] = _calls(span, decision)
+    elif isinstance(decision, Clarify):
+        shaped["missing"] = [part.model_dump() for part in decision.missing]
+    elif isinstance(decision, Invalid):
+        shaped["error"] = decision.error
+    if span.violations:
+        shaped["violations"] = list(span.violations)
+    return shaped
+
+
+def _calls(span: Span, decision: Execute) -> list[dict[str, Any]]:
+    outcomes = {outcome.call_id.rpartition("_")[2]: outcome for outcome in span.outcomes}
+    shaped = []
+    for number, call in enumerate(decision.calls):
+        outcome = outcomes.get(str(number))
+        shaped.append(
+            {
+                "tool": call.name,
+                "arguments": call.arguments,
+                "status": outcome.status.value if outcome else None,
+                "result": outcome.content if outcome else None,
+                "latency_ms": round(outcome.latency_ms, 2) if outcome else None,
+            }
+        )
+    return shaped
+
+
+def _call(part: PendingCall) -> dict[str, Any]:
+    arguments = json.dumps(part.call.arguments, ensure_ascii=False)
+    return {"id": part.id, "type": "function", "function": {"name": part.call.name, "arguments": arguments}}
+
+
+def _pieces(text: str) -> Iterator[str]:
+    words = _WORDS.findall(text) if text.strip() else [text] if text else []
+    for start in range(0, len(words), _WORDS_PER_CHUNK):
+        yield "".join(words[start : start + _WORDS_PER_CHUNK])

@@ -1,0 +1,143 @@
+"""One table from our errors to HTTP, and OpenAI's envelope around them.
+
+Every error body, whatever the route, is `{"error": {"message", "type", "param", "code"}}`.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from runtime.errors import (
+    AdapterRejected,
+    BadRequest,
+    PolicyUnavailable,
+    PromptTooLong,
+    RuntimeFault,
+    StoreError,
+    TraceNotFound,
+    UnknownAdapter,
+    UnknownModel,
+)
+from tools.errors import BadToolSpec, DuplicateTool, ImportFailed, ToolError, UnknownTool
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """How one kind of error is told."""
+
+    status: int
+    type: str
+    code: str | None = None
+    param: str | None = None
+
+
+INVALID = "invalid_request_error"
+SERVER = "server_error"
+
+TABLE: Mapping[type[Exception], Answer] = {
+    BadRequest: Answer(400, INVALID),
+    PromptTooLong: Answer(400, INVALID, "context_length_exceeded", "messages"),
+    UnknownAdapter: Answer(404, INVALID, "model_not_found", "model"),
+    UnknownModel: Answer(404, INVALID, "model_not_found", "model"),
+    AdapterRejected: Answer(409, INVALID, "adapter_rejected"),
+    TraceNotFound: Answer(404, INVALID, "trace_not_found"),
+    BadToolSpec: Answer(400, INVALID, "bad_tool"),
+    UnknownTool: Answer(404, INVALID, "tool_not_found"),
+    DuplicateTool: Answer(409, INVALID, "duplicate_tool"),
+    ImportFailed: Answer(502, SERVER, "import_failed"),
+    ToolError: Answer(400, INVALID),
+    PolicyUnavailable: Answer(503, SERVER, "policy_unavailable"),
+    StoreError: Answer(503, SERVER, "database_unavailable"),
+    RuntimeFault: Answer(500, SERVER),
+}
+"""The entry of the nearest class counts."""
+
+_OTHER = Answer(500, SERVER, "internal_error")
+_BRANCH = re.compile(r"^(str|int|float|bool|none|(list|dict|function-[a-z]+)\[.*\])$")
+"""Names that pydantic adds to a location to say which branch of a union it tried."""
+
+
+def answer_to(error: BaseException) -> Answer:
+    return next((TABLE[kind] for kind in type(error).__mro__ if kind in TABLE), _OTHER)
+
+
+def envelope(error: BaseException) -> dict[str, Any]:
+    """The body for an error; one that is not ours says nothing of its cause."""
+    answer = answer_to(error)
+    message = str(error) if answer is not _OTHER else "hone failed on this request; the server's log says more"
+    param = error.param if isinstance(error, BadRequest) else answer.param
+    return _body(message, answer.type, param, answer.code)
+
+
+def response_to(error: BaseException, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    answer = answer_to(error)
+    if answer.status == 503:
+        headers = {"retry-after": "1", **(headers or {})}
+    return JSONResponse(envelope(error), status_code=answer.status, headers=dict(headers or {}))
+
+
+def install(app: FastAPI) -> None:
+    """Registers the handlers."""
+    app.add_exception_handler(RequestValidationError, _on_bad_input)
+    app.add_exception_handler(HTTPException, _on_http)
+    for kind in (RuntimeFault, ToolError):
+        app.add_exception_handler(kind, _on_ours)
+    app.add_exception_handler(Exception, _on_other)
+
+
+async def _on_ours(request: Request, error: Exception) -> JSONResponse:
+    return response_to(error)
+
+
+async def _on_other(request: Request, error: Exception) -> JSONResponse:
+    log.error("request failed", path=request.url.path, exc_info=error)
+    return response_to(error)
+
+
+async def _on_http(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)  # registered for nothing else
+    message = f"{request.method} {request.url.path}: {error.detail}"
+    kind = INVALID if error.status_code < 500 else SERVER
+    return JSONResponse(
+        _body(message, kind, None, None), status_code=error.status_code, headers=dict(error.headers or {})
+    )
+
+
+async def _on_bad_input(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)  # registered for nothing else
+    first = _nearest(error.errors())
+    if first["type"] == "json_invalid":
+        reason = first.get("ctx", {}).get("error", "")
+        return JSONResponse(_body(f"the body is not JSON: {reason}", INVALID, None, "invalid_json"), status_code=400)
+    parts = [str(part) for part in first["loc"]]
+    if parts[:1] == ["body"] and len(parts) == 1:
+        message = "the body must be a JSON object, sent with the header content-type: application/json"
+        return JSONResponse(_body(message, INVALID, None, None), status_code=400)
+    param = ".".join(_field(first))
+    message = first["msg"].removeprefix("Value error, ")
+    return JSONResponse(_body(f"{param}: {message}", INVALID, param, None), status_code=400)
+
+
+def _nearest(errors: Sequence[Any]) -> Any:
+    """The first error; where it is one branch of a union, the branch that came furthest, for that one was meant."""
+    field = _field(errors[0])
+    return max((e for e in errors if _field(e)[: len(field)] == field), key=lambda e: len(_field(e)))
+
+
+def _field(error: Any) -> list[str]:
+    return [part for part in map(str, error["loc"][1:]) if not _BRANCH.match(part)]
+
+
+def _body(message: str, kind: str, param: str | None, code: str | None) -> dict[str, Any]:
+    # A message may quote what the client sent, and that may hold what UTF-8 cannot.
+    text = message.encode("utf-8", "replace").decode("utf-8")
+    return {"error": {"message": text, "type": kind, "param": param, "code": code}}

@@ -1,0 +1,129 @@
+"""/v1/tools: registration of HTTP tools and MCP servers, and what is registered.
+
+Headers of endpoints and the environment of MCP servers may hold secrets: they are taken in and never shown.
+"""
+
+import asyncio
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Depends, Response
+from fastapi.responses import JSONResponse
+from pydantic import Field, TypeAdapter, ValidationError
+
+from runtime.errors import BadRequest
+from runtime.services import Services, services
+from tools.errors import DuplicateTool
+from tools.importers.http import http_tool
+from tools.importers.mcp import Survey, survey
+from tools.spec import BuiltinBackend, HttpBackend, McpBackend, McpHttpServer, McpStdioServer, ToolSpec
+
+router = APIRouter()
+
+_SERVER: TypeAdapter[McpStdioServer | McpHttpServer] = TypeAdapter(
+    Annotated[McpStdioServer | McpHttpServer, Field(discriminator="transport")]
+)
+
+
+@router.get("/v1/tools")
+async def list_tools(hone: Annotated[Services, Depends(services)]) -> dict[str, Any]:
+    specs = await asyncio.to_thread(hone.catalogue.list)
+    return {"object": "list", "data": [shown(spec) for spec in specs]}
+
+
+@router.get("/v1/tools/{name}")
+async def get_tool(name: str, hone: Annotated[Services, Depends(services)]) -> dict[str, Any]:
+    return shown(await asyncio.to_thread(hone.catalogue.get, name))
+
+
+@router.delete("/v1/tools/{name}", status_code=204)
+async def remove_tool(name: str, hone: Annotated[Services, Depends(services)]) -> Response:
+    """The tool is out of use; its versions stay on record."""
+    await asyncio.to_thread(hone.catalogue.remove, name)
+    return Response(status_code=204)
+
+
+@router.post("/v1/tools", status_code=201, response_model=None)
+async def register(body: Annotated[dict[str, Any], Body()], hone: Annotated[Services, Depends(services)]) -> Response:
+    """One HTTP tool, or with `{"mcp": {...}}` all tools of an MCP server; `"replace": true` replaces what is there."""
+    definition = dict(body)
+    replace = definition.pop("replace", False)
+    if not isinstance(replace, bool):
+        raise BadRequest("replace: must be true or false", param="replace")
+    if "mcp" in definition:
+        found = await _survey_mcp(definition, hone)
+        await asyncio.to_thread(_add_all, hone, found.tools, replace)
+        skipped = [{"name": part.name, "reason": part.reason} for part in found.skipped]
+        return JSONResponse({"tools": [shown(spec) for spec in found.tools], "skipped": skipped}, status_code=201)
+    spec = http_tool(definition)
+    await asyncio.to_thread(hone.catalogue.add, spec, replace=replace)
+    return JSONResponse(shown(spec), status_code=201)
+
+
+async def _survey_mcp(definition: dict[str, Any], hone: Services) -> Survey:
+    """Raises: BadRequest: the server is not described well or not allowed; ImportFailed: it cannot be read."""
+    extra = sorted(set(definition) - {"mcp"})
+    if extra:
+        raise BadRequest(f"{extra[0]}: does not go with mcp; the only other field is replace", param=extra[0])
+    given = definition["mcp"]
+    if not isinstance(given, dict):
+        raise BadRequest("mcp: must be an object that describes a server", param="mcp")
+    described = dict(given)
+    prefix = described.pop("prefix", "")
+    if not isinstance(prefix, str):
+        raise BadRequest("mcp.prefix: must be a string", param="mcp.prefix")
+    described.setdefault("transport", "http" if "url" in described else "stdio")
+    try:
+        server = _SERVER.validate_python(described)
+    except ValidationError as e:
+        first = e.errors()[0]
+        path = ".".join(["mcp", *(str(part) for part in first["loc"] if part not in ("stdio", "http"))])
+        raise BadRequest(f"{path}: {first['msg']}", param=path) from e
+    if isinstance(server, McpStdioServer) and not hone.settings.allow_mcp_stdio:
+        raise BadRequest(
+            "mcp.command: this server starts no programs for HTTP clients; use `hone tools add` on its machine, "
+            "or set allow_mcp_stdio (HONE_ALLOW_MCP_STDIO=true)",
+            param="mcp.command",
+        )
+    return await survey(server, prefix=prefix)
+
+
+def _add_all(hone: Services, specs: tuple[ToolSpec, ...], replace: bool) -> None:
+    """All or, where a name is taken, none."""
+    if not replace:
+        taken = {spec.name for spec in hone.catalogue.list()} & {spec.name for spec in specs}
+        if taken:
+            raise DuplicateTool(
+                f"tools named {', '.join(sorted(taken))} are registered; give mcp.prefix, or send replace: true"
+            )
+    for spec in specs:
+        hone.catalogue.add(spec, replace=replace)
+
+
+def shown(spec: ToolSpec) -> dict[str, Any]:
+    """A tool as the API shows it."""
+    return {
+        "object": "tool",
+        "name": spec.name,
+        "description": spec.description,
+        "parameters": spec.parameters,
+        "backend": _shown_backend(spec),
+        "side_effect": spec.side_effect.value,
+        "timeout_s": spec.timeout_s,
+        "max_result_bytes": spec.max_result_bytes,
+        "never_train": spec.never_train,
+        "sha256": spec.sha256,
+    }
+
+
+def _shown_backend(spec: ToolSpec) -> dict[str, Any]:
+    match spec.backend:
+        case HttpBackend(url=url, method=method):
+            return {"kind": "http", "url": url, "method": method}
+        case McpBackend(server=McpHttpServer(url=url), remote_name=name):
+            return {"kind": "mcp", "transport": "http", "url": url, "remote_name": name}
+        case McpBackend(server=McpStdioServer(command=command), remote_name=name):
+            return {"kind": "mcp", "transport": "stdio", "command": command, "remote_name": name}
+        case BuiltinBackend(function=function):
+            return {"kind": "builtin", "function": function}
+        case _:
+            return {"kind": spec.backend.kind}

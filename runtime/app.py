@@ -1,0 +1,176 @@
+"""create_app: builds one server and wires its parts together; nothing else in the runtime does."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import aiosqlite
+import structlog
+from fastapi import FastAPI
+from fastapi.staticfiles import StaticFiles
+from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+from sqlalchemy.engine import Engine
+
+from runtime.agent.graph import AgentGraph, build_graph
+from runtime.agent.nodes import Nodes, ToolExecutor
+from runtime.agent.state import Limits
+from runtime.agent.threads import HeadStore, Threads
+from runtime.agent.turns import Turns, remembered_in
+from runtime.api import adapters, chat, errors, health, models, tools, traces
+from runtime.api.origin import SameOriginOnly
+from runtime.database import open_database
+from runtime.errors import UnknownAdapter
+from runtime.policy.base import Policy
+from runtime.policy.deployment import Deployment
+from runtime.policy.swap import LivePolicy
+from runtime.prompt import Renderer
+from runtime.services import Services
+from runtime.settings import Settings, check_model_path
+from runtime.traces.store import TraceStore
+from runtime.web import pages
+from tools.builtin import builtin_tools
+from tools.catalogue import Catalogue
+from tools.errors import UnknownTool
+from tools.execution import Executor
+
+log = structlog.get_logger(__name__)
+
+
+def create_app(
+    settings: Settings,
+    *,
+    policy: Policy | None = None,
+    renderer: Renderer | None = None,
+    engine: Engine | None = None,
+    executor: ToolExecutor | None = None,
+) -> FastAPI:
+    """The server as an ASGI application; its parts come to life when it starts.
+
+    Args:
+        settings: of this process.
+        policy, renderer, engine, executor: what to use instead of what the settings name; whoever gives one closes it.
+
+    Raises:
+        BadSettings: the model's path leads nowhere.
+    """
+    if policy is None or renderer is None:
+        check_model_path(settings)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            app.state.services = await _build(stack, settings, policy, renderer, engine, executor)
+            yield
+
+    app = FastAPI(title="hone", lifespan=lifespan)
+    app.add_middleware(SameOriginOnly, hosts=(*settings.allowed_hosts, settings.host))
+    errors.install(app)
+    for module in (chat, models, tools, traces, adapters, health, pages):
+        app.include_router(module.router)
+    app.mount("/static", StaticFiles(directory=pages.STATIC), name="static")
+    return app
+
+
+async def _build(
+    stack: AsyncExitStack,
+    settings: Settings,
+    policy: Policy | None,
+    renderer: Renderer | None,
+    engine: Engine | None,
+    executor: ToolExecutor | None,
+) -> Services:
+    """Makes what was not given and leaves its closing to the stack, in reverse order."""
+    settings.home.mkdir(parents=True, exist_ok=True)
+    if engine is None:
+        engine = await asyncio.to_thread(open_database, settings.database)
+        stack.callback(engine.dispose)
+    if renderer is None:
+        renderer = await asyncio.to_thread(Renderer.load, settings.model)
+    if policy is None:
+        policy = await _load_policy(settings)
+        stack.push_async_callback(policy.close)
+    if executor is None:
+        own = Executor.for_home(settings.home)
+        stack.push_async_callback(own.close)
+        executor = own
+    catalogue = Catalogue(engine)
+    if settings.builtin_tools:
+        await asyncio.to_thread(_register_builtins, catalogue, settings.home)
+
+    deployment = Deployment(engine)
+    live = LivePolicy(policy, deployment, poll_s=settings.poll_s)
+    await live.refresh()
+    follower = asyncio.create_task(live.run(), name="follow-deployment")
+    stack.push_async_callback(_stop, follower)
+
+    limits = Limits(max_steps=settings.max_steps, turn_tokens=settings.turn_tokens)
+    graph = await _open_graph(stack, settings.thread_checkpoints, Nodes(policy, renderer, executor, limits))
+    store = TraceStore(engine)
+    turns = Turns(
+        policy=policy,
+        graph=graph,
+        threads=Threads(HeadStore(engine), remembered_in(graph)),
+        toolbox=catalogue,
+        recorder=store,
+        pointer=live,
+        digests=lambda name: _digest(deployment, name),
+        limits=limits,
+        base_name=policy.model,
+    )
+    stack.push_async_callback(turns.close)
+    log.info("ready", model=policy.model, serving=live.current().name, database=engine.url.render_as_string())
+    return Services(
+        settings=settings,
+        engine=engine,
+        policy=policy,
+        catalogue=catalogue,
+        traces=store,
+        deployment=deployment,
+        live=live,
+        turns=turns,
+        is_following=lambda: not follower.done(),
+    )
+
+
+async def _load_policy(settings: Settings) -> Policy:
+    """The model in this process, or a client of the vLLM servers."""
+    if settings.vllm_urls:
+        from runtime.policy.vllm import VllmPolicy
+
+        return VllmPolicy(settings.vllm_urls[0], settings.vllm_model or settings.model)
+    from runtime.policy.embedded import EmbeddedPolicy  # torch takes seconds to import: only who runs a model pays
+
+    return await asyncio.to_thread(
+        EmbeddedPolicy.load, settings.model, max_adapters=settings.max_adapters, threads=settings.threads
+    )
+
+
+async def _open_graph(stack: AsyncExitStack, checkpoints: Path, nodes: Nodes) -> AgentGraph:
+    connection = await stack.enter_async_context(aiosqlite.connect(checkpoints))
+    saver = AsyncSqliteSaver(connection)
+    await saver.setup()
+    return build_graph(nodes, saver)
+
+
+def _register_builtins(catalogue: Catalogue, home: Path) -> None:
+    """Registers each tool that ships with hone once; one that was removed stays removed."""
+    for spec in builtin_tools(home):
+        try:
+            catalogue.versions(spec.name)
+        except UnknownTool:
+            catalogue.add(spec)
+
+
+def _digest(deployment: Deployment, adapter: str) -> str | None:
+    try:
+        return deployment.get(adapter).sha256
+    except UnknownAdapter:
+        return None
+
+
+async def _stop(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task

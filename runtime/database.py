@@ -1,0 +1,247 @@
+"""The one database: opened, brought up to date, and its failures put into words.
+
+`open_database` gives an engine whose schema is current. `reading` and `writing` are the transactions that our stores
+work in; they turn a driver's errors into `StoreError`. SQLite and PostgreSQL run the same code: what differs between
+them (locking, upserts, time zones) is settled here and nowhere else.
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import URL, Connection, Engine, make_url
+
+from runtime.errors import DatabaseTooNew, StoreError
+
+BUSY_TIMEOUT_S = 30.0
+"""How long a SQLite writer waits for another one."""
+
+_MIGRATION_LOCK = 0x686F6E65
+"""Key of PostgreSQL's advisory lock, so that two servers starting at once migrate one after the other."""
+
+_READ_ONLY = "hone_read_only"
+
+Clock: TypeAlias = Callable[[], datetime]
+
+
+class UtcDateTime(sa.types.TypeDecorator[datetime]):
+    """An instant: stored in UTC, always aware when read. SQLite alone would lose the time zone."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"{value!r} has no time zone: pass an aware datetime, such as datetime.now(UTC)")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def utc_now() -> datetime:
+    """The clock of the stores unless a test gives another."""
+    return datetime.now(UTC)
+
+
+def open_database(url: str) -> Engine:
+    """Opens the database at a SQLAlchemy URL, making or migrating it as needed.
+
+    Migration is one transaction: it happens in full or not at all.
+
+    Raises:
+        DatabaseTooNew: a newer hone made it.
+        StoreError: it cannot be reached or is no database.
+    """
+    location = _parse(url)
+    engine = _create_engine(location)
+    shown = location.render_as_string(hide_password=True)
+    try:
+        if engine.dialect.name == "sqlite":
+            _enable_wal(engine)
+        _migrate(engine, shown)
+    except (sa.exc.SQLAlchemyError, CommandError) as e:
+        engine.dispose()
+        raise StoreError(
+            f"cannot open the database {shown}: {_cause(e)}; check that it is a hone database that this user may "
+            "write, restore it from a backup, or name another place"
+        ) from e
+    except BaseException:
+        engine.dispose()
+        raise
+    return engine
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """One consistent view of the database that never waits for a writer on SQLite."""
+    with _classified(engine), _snapshot(engine) as connection:
+        yield connection
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """One transaction: committed when the block ends, rolled back when it raises."""
+    with _classified(engine), engine.begin() as connection:
+        yield connection
+
+
+@contextmanager
+def _snapshot(engine: Engine) -> Iterator[Connection]:
+    options: dict[str, Any] = {_READ_ONLY: True}
+    if engine.dialect.name == "postgresql":
+        options["isolation_level"] = "REPEATABLE READ"
+    with engine.connect() as connection:
+        yield connection.execution_options(**options)
+
+
+def upsert(engine: Engine, table: sa.Table) -> "postgresql.Insert | sqlite.Insert":
+    """An INSERT that offers `on_conflict_do_nothing` and `on_conflict_do_update` on both databases."""
+    return postgresql.insert(table) if engine.dialect.name == "postgresql" else sqlite.insert(table)
+
+
+def dump_json(value: Any) -> str:
+    """JSON as the stores write it. JSON knows no NaN or infinity, and PostgreSQL refuses them: they become text."""
+    try:
+        return json.dumps(value, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(value), allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value
+
+
+@contextmanager
+def _classified(engine: Engine) -> Iterator[None]:
+    try:
+        yield
+    except sa.exc.IntegrityError as e:
+        raise StoreError(f"refused, since it contradicts what is stored: {_cause(e)}; nothing was changed") from e
+    except sa.exc.DBAPIError as e:
+        shown = engine.url.render_as_string(hide_password=True)
+        raise StoreError(
+            f"the database {shown} failed: {_cause(e)}; check that it is running and undamaged, that nothing else "
+            "holds it, and that there is room on its disk"
+        ) from e
+
+
+def _cause(error: Exception) -> str:
+    original = getattr(error, "orig", None) or error
+    return str(original).strip().splitlines()[0] if str(original).strip() else type(original).__name__
+
+
+def _parse(url: str) -> URL:
+    try:
+        location = make_url(url)
+    except sa.exc.ArgumentError as e:
+        raise StoreError(f"{url!r} is no database URL: write sqlite:///PATH or postgresql://USER@HOST/NAME") from e
+    backend = location.get_backend_name()
+    if backend not in ("sqlite", "postgresql"):
+        raise StoreError(f"no support for {backend!r} databases: write sqlite:///PATH or postgresql://USER@HOST/NAME")
+    if backend == "sqlite":
+        if location.database in (None, "", ":memory:"):
+            raise StoreError(f"{url!r} would keep nothing: name a file, as in sqlite:///hone.db")
+        try:
+            Path(str(location.database)).parent.mkdir(parents=True, exist_ok=True)
+        except OSError as e:
+            raise StoreError(f"cannot make the folder of {location.database!r}: {e}; name another place") from e
+    return location
+
+
+def _create_engine(location: URL) -> Engine:
+    is_sqlite = location.get_backend_name() == "sqlite"
+    try:
+        engine = sa.create_engine(
+            location,
+            json_serializer=dump_json,
+            pool_pre_ping=not is_sqlite,
+            connect_args={"timeout": BUSY_TIMEOUT_S} if is_sqlite else {},
+        )
+    except (sa.exc.ArgumentError, ImportError) as e:
+        raise StoreError(f"no driver for {location.drivername!r} databases: {e}; install it with pip") from e
+    if is_sqlite:
+        sa.event.listen(engine, "connect", _prepare_sqlite)
+        sa.event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, record: Any) -> None:
+    connection.isolation_level = None  # `_begin_sqlite` begins transactions, so that DDL and reads are inside them too
+    connection.execute("PRAGMA foreign_keys=ON")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A transaction that begins as a reader and turns writer fails at once, without waiting, if another wrote meanwhile;
+    # so whatever is not declared to be a reader takes the write lock first.
+    read_only = connection.get_execution_options().get(_READ_ONLY, False)
+    connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+
+def _enable_wal(engine: Engine) -> None:
+    """Readers and the writer no longer block one another. The mode is kept in the file.
+
+    SQLite does not wait when two processes switch at once, so this does.
+    """
+    deadline = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        raw = engine.raw_connection()
+        try:
+            raw.cursor().execute("PRAGMA journal_mode=WAL")
+            return
+        except Exception as e:
+            # the driver's own exceptions: only "locked" is worth waiting for
+            if "locked" not in str(e) or time.monotonic() > deadline:
+                raise sa.exc.OperationalError("PRAGMA journal_mode=WAL", None, e) from e
+            time.sleep(0.02)
+        finally:
+            raw.close()
+
+
+def _migrate(engine: Engine, shown: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    scripts = ScriptDirectory.from_config(config)
+    head = scripts.get_current_head()
+    with _snapshot(engine) as connection:
+        if _revision(connection, scripts, shown) == head:
+            return
+    with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
+        if _revision(connection, scripts, shown) != head:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+
+def _revision(connection: Connection, scripts: ScriptDirectory, shown: str) -> str | None:
+    revision = MigrationContext.configure(connection).get_current_revision()
+    known = {script.revision for script in scripts.walk_revisions()}
+    if revision is not None and revision not in known:
+        raise DatabaseTooNew(
+            f"the database {shown} is at revision {revision!r}, which this hone does not know: a newer hone made it; "
+            "upgrade hone, or name another database"
+        )
+    return revision

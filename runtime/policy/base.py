@@ -1,0 +1,84 @@
+"""The policy protocol: base weights plus, per request, at most one live adapter.
+
+Two implementations keep it honest: `runtime.policy.embedded` (torch, in process) and `runtime.policy.vllm` (HTTP to a
+vLLM server). The contract suite in `tests/runtime/policy_contract.py` runs on both. A policy knows tokens, not messages:
+rendering is `runtime.prompt`, parsing `runtime.decision`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingParams:
+    max_tokens: int = 192
+    temperature: float = 0.0
+    """0 means greedy."""
+    top_p: float = 1.0
+    seed: int | None = None
+    """None: not reproducible at temperature > 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What one call of the policy gave."""
+
+    text: str
+    """Decoded without the end-of-turn token; ordinary added tokens such as <tool_call> are kept."""
+    token_ids: tuple[int, ...]
+    """What was sampled, the end-of-turn token included when it was reached."""
+    logprobs: tuple[float, ...]
+    """Natural-log probability of each token under the model at temperature 1, untruncated; same length as token_ids."""
+    finish_reason: Literal["stop", "length"]
+    adapter: str | None
+    """Name of the adapter that answered; None is the base."""
+
+
+class Policy(Protocol):
+    """Samples completions and keeps several adapters resident, chosen per request."""
+
+    @property
+    def model(self) -> str:
+        """Name or path of the base model."""
+        ...
+
+    @property
+    def context_length(self) -> int:
+        """The most tokens that prompt and completion may have together."""
+        ...
+
+    async def sample(
+        self, prompt_ids: Sequence[int], params: SamplingParams, *, adapter: str | None = None
+    ) -> Completion:
+        """One completion of one prompt.
+
+        Raises:
+            UnknownAdapter: `adapter` is not resident.
+            PromptTooLong: no room for one more token.
+            PolicyUnavailable: the server cannot be reached or failed.
+        """
+        ...
+
+    async def score(
+        self, prompt_ids: Sequence[int], completion_ids: Sequence[int], *, adapter: str | None = None
+    ) -> tuple[float, ...]:
+        """Logprobs of a given completion, as in `Completion.logprobs`."""
+        ...
+
+    async def load_adapter(self, name: str, path: Path) -> None:
+        """Makes an adapter resident under a name never used before in this process.
+
+        Raises:
+            AdapterRejected: files are missing, corrupt, or made for another base; nothing stays loaded.
+        """
+        ...
+
+    async def unload_adapter(self, name: str) -> None: ...
+
+    async def adapters(self) -> frozenset[str]:
+        """Names of the resident adapters."""
+        ...
+
+    async def close(self) -> None: ...

@@ -1,0 +1,113 @@
+"""Several LoRA adapters resident in one base model, one of them (or none) active at a time.
+
+PEFT does the work. It keeps its own names for the adapters, so that ours may be any text. Not thread-safe: the worker
+alone calls it.
+"""
+
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+
+from runtime.errors import AdapterRejected, PolicyUnavailable, UnknownAdapter
+from runtime.policy.adapter_files import AdapterFiles
+
+
+class ResidentAdapters:
+    """The base model with its adapters."""
+
+    def __init__(self, base: Any, *, model: str, limit: int) -> None:
+        """Args: model: the base's name, for messages; limit: the most adapters at a time."""
+        self._base = base
+        self._model = model
+        self._limit = limit
+        self._peft: PeftModel | None = None
+        self._slots: dict[str, str] = {}
+        self._numbers = count()
+        self._active: str | None = None
+        # Taken before PEFT wraps the layers and their names change.
+        self._layers = {
+            name: (module.out_features, module.in_features)
+            for name, module in base.named_modules()
+            if isinstance(module, torch.nn.Linear)
+        }
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._slots
+
+    @property
+    def names(self) -> frozenset[str]:
+        return frozenset(self._slots)
+
+    def activate(self, name: str | None) -> Any:
+        """The model to call, with this adapter's weights or the base's."""
+        if name is not None and name not in self._slots:
+            raise unknown_adapter(name, self.names)
+        if self._peft is not None and name != self._active:
+            if name is None:
+                self._tuner.disable_adapter_layers()
+            else:
+                self._tuner.enable_adapter_layers()
+                self._tuner.set_adapter(self._slots[name], inference_mode=True)
+            self._active = name
+        # PEFT changes the base's layers in place, so the base is also the way into the adapted model.
+        return self._base
+
+    def load(self, name: str, files: AdapterFiles) -> None:
+        """Raises: AdapterRejected: it does not fit; PolicyUnavailable: there is no room. Nothing stays loaded."""
+        if name in self._slots:
+            raise AdapterRejected(f"an adapter {name!r} is resident already: publish the new one under a new name")
+        if len(self._slots) >= self._limit:
+            raise PolicyUnavailable(
+                f"{len(self._slots)} adapters are resident, the most there may be: unload one first"
+            )
+        files.check_fits(self._layers, self._model)
+        slot = f"slot{next(self._numbers)}"
+        try:
+            self._attach(slot, files.path)
+        # PEFT, safetensors and torch raise errors of many kinds here; to the caller all say that the files will not do.
+        except Exception as e:
+            self._detach(slot)
+            raise AdapterRejected(f"adapter {str(files.path)!r} cannot be loaded into {self._model!r}: {e}") from e
+        finally:
+            self._settle()
+        self._slots[name] = slot
+
+    def unload(self, name: str) -> None:
+        """Frees the weights; an adapter that is not resident is left alone."""
+        slot = self._slots.pop(name, None)
+        if slot is not None:
+            self._detach(slot)
+            self._settle()
+
+    @property
+    def _tuner(self) -> Any:
+        assert self._peft is not None
+        return self._peft.base_model
+
+    def _attach(self, slot: str, path: Path) -> None:
+        if self._peft is None:
+            self._peft = PeftModel.from_pretrained(
+                self._base, str(path), adapter_name=slot, torch_device=str(self._base.device)
+            )
+            self._peft.eval()
+        else:
+            self._peft.load_adapter(str(path), adapter_name=slot, torch_device=str(self._base.device))
+
+    def _detach(self, slot: str) -> None:
+        if self._peft is not None and slot in self._peft.peft_config:
+            self._tuner.delete_adapter(slot)
+
+    def _settle(self) -> None:
+        """Back to the base: loading and deleting move PEFT's active adapter as they please."""
+        if self._peft is not None:
+            self._tuner.disable_adapter_layers()
+            self._peft.eval()
+        self._active = None
+
+
+def unknown_adapter(name: str, resident: frozenset[str]) -> UnknownAdapter:
+    known = ", ".join(sorted(resident)) or "none"
+    return UnknownAdapter(f"adapter {name!r} is not resident (resident: {known}): load it first")

@@ -1,0 +1,241 @@
+"""The thread that owns the model: nothing else touches it.
+
+Requests come in through a queue. Each round takes in what has arrived, reads the prompts of one group of newcomers, and
+takes one decoding step with every running batch; so a newcomer waits for a step, not for an answer. There is one batch
+per adapter in use. Loading, unloading and scoring run between rounds.
+"""
+
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, InvalidStateError
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from runtime.errors import PolicyError, PolicyUnavailable
+from runtime.policy.embedded.batch import Batch, Row
+from runtime.policy.embedded.residency import ResidentAdapters, unknown_adapter
+
+MAX_ROWS = 48
+"""Requests that decode at the same time; others wait."""
+MAX_PREFILL_TOKENS = 8192
+"""Prompt tokens, padding included, that one round reads, so that running requests are not held up for long."""
+
+
+@dataclass(eq=False, slots=True)
+class Task:
+    """Something to do with the model between two rounds."""
+
+    run: Callable[[], Any]
+    future: "Future[Any]" = field(default_factory=Future)
+
+
+class Worker:
+    """Runs rows and tasks, one thread, until it is stopped."""
+
+    def __init__(
+        self,
+        adapters: ResidentAdapters,
+        *,
+        stop_ids: frozenset[int],
+        threads: int | None,
+        max_rows: int = MAX_ROWS,
+        max_prefill_tokens: int = MAX_PREFILL_TOKENS,
+    ) -> None:
+        self._adapters = adapters
+        self._stop_ids = stop_ids
+        self._threads = threads
+        self._max_rows = max_rows
+        self._max_prefill_tokens = max_prefill_tokens
+        self._inbox: queue.SimpleQueue[Row | Task | None] = queue.SimpleQueue()
+        self._waiting: deque[Row] = deque()
+        self._batches: dict[str | None, list[Batch]] = {}
+        self._leaving: dict[str, list[Future[Any]]] = {}
+        self._closed = False
+        self._gate = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name="hone-policy", daemon=True)
+        self._thread.start()
+
+    def submit(self, item: Row | Task) -> "Future[Any]":
+        """Raises: PolicyUnavailable: the worker was stopped."""
+        with self._gate:
+            if self._closed:
+                raise _closed()
+            self._inbox.put(item)
+        return item.future
+
+    def unload(self, name: str) -> "Future[Any]":
+        """Takes an adapter away from new requests at once, and out of memory when the running ones are done."""
+        done: Future[Any] = Future()
+        self.submit(Task(lambda: self._leaving.setdefault(name, []).append(done)))
+        return done
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Adapters that new requests may name. Read between rounds."""
+        return self._adapters.names - self._leaving.keys()
+
+    def stop(self) -> None:
+        """Fails what is unfinished, and waits for the thread. Stopping again changes nothing."""
+        with self._gate:
+            if not self._closed:
+                self._closed = True
+                self._inbox.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        if self._threads is not None:
+            torch.set_num_threads(self._threads)  # of this thread: OpenMP keeps the number per thread
+        try:
+            with torch.inference_mode():
+                while self._take_in():
+                    self._admit()
+                    for adapter in list(self._batches):
+                        self._decode(adapter)
+                    self._let_go()
+        finally:
+            self._fail_all()
+
+    def _take_in(self) -> bool:
+        """Takes what has arrived, waiting when there is nothing else to do; False: stop."""
+        idle = not self._waiting and not self._batches
+        while True:
+            try:
+                item = self._inbox.get(block=idle)
+            except queue.Empty:
+                return True
+            idle = False
+            if item is None:
+                return False
+            if isinstance(item, Task):
+                _settle(item.future, item.run)
+                self._let_go()
+            elif item.adapter is not None and item.adapter not in self.names:
+                _fail(item.future, unknown_adapter(item.adapter, self.names))
+            else:
+                self._waiting.append(item)
+
+    def _admit(self) -> None:
+        """Starts a group of waiting rows, all of the adapter of the one that waited longest."""
+        room = self._max_rows - sum(len(batch.rows) for batches in self._batches.values() for batch in batches)
+        group: list[Row] = []
+        rest: deque[Row] = deque()
+        longest = 0
+        for row in self._waiting:
+            if row.future.cancelled():
+                continue
+            padded = max(longest, len(row.prompt_ids)) * (len(group) + 1)
+            fits = len(group) < room and (not group or padded <= self._max_prefill_tokens)
+            if fits and (not group or row.adapter == group[0].adapter):
+                group.append(row)
+                longest = max(longest, len(row.prompt_ids))
+            else:
+                rest.append(row)
+        self._waiting = rest
+        if group:
+            try:
+                batch = Batch(self._adapters.activate(group[0].adapter), group, self._stop_ids)
+            except Exception as e:  # as in `_decode`
+                _fail_rows(group, e)
+                return
+            self._batches.setdefault(group[0].adapter, []).append(batch)
+
+    def _decode(self, adapter: str | None) -> None:
+        """One step with every batch of an adapter; for a new batch that is reading its prompts."""
+        for batch in list(self._batches[adapter]):
+            rows = list(batch.rows)
+            try:
+                self._adapters.activate(adapter)
+                ended = batch.step()
+            # Torch reports lack of memory, bad kernels and the like as errors of many kinds; they end these requests,
+            # not the worker.
+            except Exception as e:
+                self._batches[adapter].remove(batch)
+                _fail_rows(rows, e)
+                continue
+            for row in ended:
+                _give(row.future, (tuple(row.token_ids), tuple(row.logprobs)))
+        running = [batch for batch in self._batches.pop(adapter) if batch.rows]
+        merged = self._merge(running) if running else []
+        if merged:
+            self._batches[adapter] = merged
+
+    def _merge(self, batches: list[Batch]) -> list[Batch]:
+        """One batch of all, where their caches allow it."""
+        first, *others = batches
+        if not first.can_merge:
+            return batches
+        for other in others:
+            rows = [*first.rows, *other.rows]
+            try:
+                first.merge(other)
+            except Exception as e:  # as in `_decode`
+                _fail_rows(rows, e)
+                return []
+        return [first]
+
+    def _let_go(self) -> None:
+        """Unloads the adapters that are leaving and that no request uses any more."""
+        used = set(self._batches) | {row.adapter for row in self._waiting}
+        for name in [name for name in self._leaving if name not in used]:
+            self._adapters.unload(name)
+            for future in self._leaving.pop(name):
+                _give(future, None)
+
+    def _fail_all(self) -> None:
+        rows = [row for batches in self._batches.values() for batch in batches for row in batch.rows]
+        with self._gate:
+            self._closed = True
+        for row in [*rows, *self._waiting]:
+            _fail(row.future, _closed())
+        while not self._inbox.empty():
+            item = self._inbox.get()
+            if item is not None:
+                _fail(item.future, _closed())
+        for future in [future for futures in self._leaving.values() for future in futures]:
+            _fail(future, _closed())
+
+
+def _settle(future: "Future[Any]", run: Callable[[], Any]) -> None:
+    try:
+        result = run()
+    except PolicyError as e:
+        _fail(future, e)
+    # A task calls into torch and PEFT, whose errors are of many kinds; whoever waits must hear of each.
+    except Exception as e:
+        _fail(future, _broken(e))
+    else:
+        _give(future, result)
+
+
+def _give(future: "Future[Any]", result: Any) -> None:
+    try:
+        future.set_result(result)
+    except InvalidStateError:
+        return  # cancelled: nobody waits for it
+
+
+def _fail_rows(rows: list[Row], error: Exception) -> None:
+    for row in rows:
+        if not row.future.done():
+            _fail(row.future, error if isinstance(error, PolicyError) else _broken(error))
+
+
+def _fail(future: "Future[Any]", error: Exception) -> None:
+    try:
+        future.set_exception(error)
+    except InvalidStateError:
+        return  # cancelled: nobody waits for it
+
+
+def _broken(error: Exception) -> PolicyUnavailable:
+    fault = PolicyUnavailable(f"the model failed ({type(error).__name__}: {error}): try again, or with less at a time")
+    fault.__cause__ = error
+    return fault
+
+
+def _closed() -> PolicyUnavailable:
+    return PolicyUnavailable("the policy was closed: start the server again")

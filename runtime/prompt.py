@@ -1,0 +1,104 @@
+"""From messages and tools to the exact tokens that the policy sees: the one place that renders prompts.
+
+Serving, training and evaluation all come through `Renderer.render`, so a prompt is the same everywhere. The reserved
+tools stand beside the registered ones in the model's own chat template.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from runtime.decision import ASK_USER, DECLINE, RefusalCategory
+from runtime.errors import UnknownModel
+
+Message: TypeAlias = Mapping[str, Any]
+"""OpenAI's shape: role, content, and for tool turns tool_calls, tool_call_id, name."""
+
+RESERVED_SCHEMAS: tuple[dict[str, Any], ...] = (
+    {
+        "type": "function",
+        "function": {
+            "name": ASK_USER,
+            "description": "Ask the user for required values that the conversation does not give.",
+            "parameters": {
+                "type": "object",
+                "properties": {
+                    "missing": {
+                        "type": "array",
+                        "items": {
+                            "type": "object",
+                            "properties": {"tool": {"type": "string"}, "parameter": {"type": "string"}},
+                            "required": ["tool", "parameter"],
+                        },
+                    },
+                    "question": {"type": "string"},
+                },
+                "required": ["missing", "question"],
+            },
+        },
+    },
+    {
+        "type": "function",
+        "function": {
+            "name": DECLINE,
+            "description": "Decline a request that no tool can serve or that must not be served.",
+            "parameters": {
+                "type": "object",
+                "properties": {
+                    "category": {"type": "string", "enum": [c.value for c in RefusalCategory]},
+                    "reason": {"type": "string"},
+                },
+                "required": ["category", "reason"],
+            },
+        },
+    },
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    text: str
+    token_ids: tuple[int, ...]
+
+
+class Renderer:
+    """Renders with one model's tokenizer and chat template."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+
+    @classmethod
+    def load(cls, model: str | Path) -> "Renderer":
+        """Raises: UnknownModel: no tokenizer at that path or name, or one whose template takes no tools."""
+        from transformers import AutoTokenizer
+
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(str(model))
+        except (OSError, ValueError) as e:
+            raise UnknownModel(
+                f"no model at {str(model)!r}: give a folder that holds a Hugging Face causal LM, or a hub name that can be reached"
+            ) from e
+        if not tokenizer.chat_template or "tools" not in str(tokenizer.chat_template):
+            raise UnknownModel(
+                f"the chat template of {str(model)!r} takes no tools: choose an instruct model with tool support"
+            )
+        return cls(tokenizer)
+
+    @property
+    def tokenizer(self) -> Any:
+        return self._tokenizer
+
+    def render(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]]) -> Prompt:
+        """Args: messages: the conversation; tools: registered tools in OpenAI's shape, reserved ones not among them."""
+        text = self._tokenizer.apply_chat_template(
+            [dict(m) for m in messages],
+            tools=[*tools, *RESERVED_SCHEMAS],
+            add_generation_prompt=True,
+            tokenize=False,
+        )
+        return Prompt(text=text, token_ids=tuple(self._tokenizer.encode(text, add_special_tokens=False)))
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """Text of a completion: the end-of-turn token goes, ordinary added tokens stay."""
+        return self._tokenizer.decode(token_ids, skip_special_tokens=True)

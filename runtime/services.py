@@ -1,0 +1,44 @@
+"""What one server is made of, as routes see it; `runtime.app` puts it together."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from fastapi import Request
+from sqlalchemy.engine import Engine
+
+from runtime.agent.turns import Served, Turns
+from runtime.policy.base import Policy
+from runtime.policy.deployment import Deployment
+from runtime.settings import Settings
+from runtime.traces.store import TraceStore
+from tools.catalogue import Catalogue
+
+
+class LivePointer(Protocol):
+    """What serves now, and how that came about."""
+
+    def current(self) -> Served: ...
+
+    async def refresh(self) -> Any: ...
+
+    def status(self) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    settings: Settings
+    engine: Engine
+    policy: Policy
+    catalogue: Catalogue
+    traces: TraceStore
+    deployment: Deployment
+    live: LivePointer
+    turns: Turns
+    is_following: Callable[[], bool]
+    """Whether the task that follows the deployment pointer is alive."""
+
+
+def services(request: Request) -> Services:
+    """FastAPI dependency."""
+    return request.app.state.services

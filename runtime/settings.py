@@ -1,0 +1,146 @@
+"""What an operator may set: the one place where the runtime reads HONE_* variables and hone.toml.
+
+A variable wins over the file, an argument over both. Lists are given in the environment with commas
+(`HONE_VLLM_URLS=http://a:8000,http://b:8000`).
+"""
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from runtime.errors import BadSettings
+
+STARTER_MODEL = Path(__file__).resolve().parents[1] / "models" / "starter"
+CONFIG_FILE = "hone.toml"
+
+
+class Settings(BaseSettings):
+    """The settings of one server process."""
+
+    model_config = SettingsConfigDict(env_prefix="HONE_", toml_file=CONFIG_FILE, extra="forbid", frozen=True)
+
+    home: Path = Path(".hone")
+    """Where state lives: database, thread checkpoints, adapters, notes."""
+    database_url: str | None = None
+    """SQLAlchemy URL; None: a SQLite file in `home`."""
+
+    model: str = str(STARTER_MODEL)
+    """Folder or hub name of the base model; its tokenizer renders the prompts, also for vLLM."""
+    vllm_urls: Annotated[tuple[str, ...], NoDecode] = ()
+    """Base URLs of vLLM servers; empty: the model runs in this process."""
+    vllm_model: str | None = None
+    """Name under which vLLM serves the base; None: `model`."""
+    threads: int | None = Field(default=None, ge=1)
+    """CPU threads of the model in this process; None leaves torch's own choice."""
+    max_adapters: int = Field(default=8, ge=2)
+    """Adapters that the model in this process keeps resident."""
+    poll_s: float = Field(default=0.25, gt=0, le=60)
+    """Seconds between two looks at the deployment pointer."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65535)
+    """0: any free one."""
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    """Names other than loopback under which browsers may reach the server."""
+
+    max_steps: int = Field(default=6, ge=1, le=64)
+    """Rounds of tool calls in one turn."""
+    max_tokens: int = Field(default=512, ge=1)
+    """Tokens of one call of the policy, unless the request says otherwise."""
+    turn_tokens: int = Field(default=4096, ge=1)
+    """Tokens that all calls of the policy in one turn may write."""
+    temperature: float = Field(default=0.0, ge=0, le=2)
+    """Unless the request says otherwise; 0 is greedy."""
+
+    builtin_tools: bool = True
+    """Register the tools that ship with hone at the first start."""
+    allow_mcp_stdio: bool = False
+    """Let HTTP clients register MCP servers that this machine starts as child processes: whoever may register may then
+    run any program."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_json: bool = False
+    """One JSON object per line, for collectors; else text for people."""
+
+    @field_validator("vllm_urls", "allowed_hosts", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    @property
+    def database(self) -> str:
+        """SQLAlchemy URL of the database."""
+        return self.database_url or f"sqlite:///{(self.home / 'hone.db').resolve()}"
+
+    @property
+    def thread_checkpoints(self) -> Path:
+        return self.home / "threads.db"
+
+
+def load_settings(**given: Any) -> Settings:
+    """Settings from arguments, environment and file. Raises: BadSettings: naming the setting at fault."""
+    try:
+        return Settings(**given)
+    except ValidationError as e:
+        raise BadSettings("; ".join(_explain(error) for error in e.errors())) from e
+    except ValueError as e:  # a hone.toml that is not TOML
+        raise BadSettings(f"{CONFIG_FILE}: {e}; mend the file or move it away") from e
+
+
+def _explain(error: Any) -> str:
+    name = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return f"{name}: no such setting; remove it from {CONFIG_FILE}"
+    return f"{name}={error['input']!r}: {error['msg']} (HONE_{name.upper()} or {CONFIG_FILE})"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach `host`."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def check_startable(settings: Settings, *, has_keys: bool = False) -> None:
+    """What must hold before a port is opened. Raises: BadSettings: naming the setting and the remedy."""
+    if not has_keys and not is_loopback(settings.host):
+        raise BadSettings(
+            f"host={settings.host!r} can be reached from other machines, and no keys exist: anyone could use it; "
+            "bind to 127.0.0.1, and put a proxy that checks who calls in front of it"
+        )
+    check_model_path(settings)
+
+
+def check_model_path(settings: Settings) -> None:
+    """A hub name is left to the loader; a path must be there. Raises: BadSettings."""
+    path = Path(settings.model).expanduser()
+    looks_like_path = path.is_absolute() or settings.model.startswith((".", "~")) or settings.model.endswith("/")
+    if looks_like_path and not (path / "config.json").is_file():
+        missing = "does not exist" if not path.exists() else "holds no config.json"
+        raise BadSettings(
+            f"model={settings.model!r} {missing}: give a folder that holds a Hugging Face causal LM or a hub name "
+            "(HONE_MODEL or --model)"
+        )

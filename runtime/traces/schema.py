@@ -1,0 +1,93 @@
+"""What is recorded of a turn: raw facts only; everything that can be derived is derived.
+
+A *trace* is one agent turn, from the user's message to the reply. It holds *spans*, one for each call of the policy, each
+with its decision and the tool calls that came of it. A *verdict* says what the world proved about one span.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from runtime.decision import Decision, ToolCall
+from tools.spec import CallStatus
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class ToolOutcome(_Record):
+    """One tool call and what came of it."""
+
+    call_id: str
+    call: ToolCall
+    status: CallStatus
+    content: str
+    """What the policy was shown: the result as text, or the error."""
+    latency_ms: float
+
+
+class Span(_Record):
+    """One call of the policy: what it saw, what it wrote, what it decided, what followed."""
+
+    id: str
+    trace_id: str
+    index: int
+    """0-based place within the turn."""
+    messages: tuple[dict[str, Any], ...]
+    """The conversation as rendered, OpenAI's shape."""
+    tools: tuple[dict[str, Any], ...]
+    """Snapshot of the tools that were shown, OpenAI's shape, reserved ones not among them."""
+    prompt_token_ids: tuple[int, ...]
+    completion_token_ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    """Same length as completion_token_ids; natural log at temperature 1."""
+    text: str
+    decision: Decision
+    violations: tuple[str, ...] = ()
+    """Schema errors of an execute's arguments; empty when all are valid."""
+    outcomes: tuple[ToolOutcome, ...] = ()
+    latency_ms: float = 0.0
+
+
+class TraceStatus(StrEnum):
+    FINISHED = "finished"
+    FAILED = "failed"
+    """The policy or the server broke; the spans up to then are kept."""
+
+
+class Trace(_Record):
+    id: str
+    thread_id: str
+    created_at: datetime
+    """UTC."""
+    model: str
+    """Name of the base model."""
+    adapter: str | None
+    """Name of the adapter that served the whole turn; None is the base."""
+    adapter_sha256: str | None
+    status: TraceStatus
+    spans: tuple[Span, ...]
+    error: str | None = None
+
+
+class VerdictOutcome(StrEnum):
+    VERIFIED = "verified"
+    REFUTED = "refuted"
+    UNVERIFIED = "unverified"
+
+
+class Verdict(_Record):
+    """What the world proved about one span (design: only evidence that the world gives counts)."""
+
+    span_id: str
+    outcome: VerdictOutcome
+    reason: str
+    """Short machine word, e.g. `succeeded`, `corrected_call`, `value_was_given`, `user_supplied_value`."""
+    ground_truth: dict[str, Any] | None
+    """A `G` of the dataset rows: {"decision": "execute", "tool_calls": [...]} and so on; None when unverified."""
+    evidence: tuple[str, ...] = ()
+    """Ids of the spans that prove it."""
+    decided_at: datetime

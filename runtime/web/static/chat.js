@@ -1,0 +1,207 @@
+"use strict";
+// The chat page: sends one message at a time to the streaming endpoint and shows what the turn does as it does it.
+
+const log = document.getElementById("log");
+const welcome = document.getElementById("welcome");
+const form = document.getElementById("composer");
+const field = document.getElementById("text");
+const send = document.getElementById("send");
+const policy = document.getElementById("policy");
+const sidebar = document.getElementById("sidebar");
+const menu = document.getElementById("menu");
+
+let thread = newThread();
+let busy = false;
+
+function newThread() {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return "web-" + Array.from(bytes, (b) => b.toString(16).padStart(2, "0")).join("");
+}
+
+function element(tag, className, text) {
+  const made = document.createElement(tag);
+  if (className) made.className = className;
+  if (text !== undefined) made.textContent = text;
+  return made;
+}
+
+function scrollToEnd() {
+  log.scrollTop = log.scrollHeight;
+}
+
+function showMine(text) {
+  welcome.hidden = true;
+  const row = element("div", "mine");
+  row.append(element("p", "", text));
+  log.append(row);
+}
+
+// One turn of the assistant: calls above, the reply below them, and what answered underneath.
+function openTurn() {
+  const row = element("article", "theirs");
+  const steps = element("div", "steps");
+  const bubble = element("p", "bubble");
+  const foot = element("div", "foot");
+  const thinking = element("div", "thinking");
+  thinking.setAttribute("aria-label", "working");
+  thinking.append(element("i"), element("i"), element("i"));
+  row.append(steps, bubble, thinking, foot);
+  log.append(row);
+  return { row, steps, bubble, foot, thinking, shown: new Map() };
+}
+
+function showStep(turn, step) {
+  const box = element("div", "steps");
+  for (const call of step.calls || []) box.append(callCard(call));
+  if (step.violations) box.append(element("p", "note", step.violations.join("; ")));
+  if (step.error) box.append(element("p", "note", "Unreadable output: " + step.error));
+  const before = turn.shown.get(step.index);
+  if (before) before.replaceWith(box);
+  else turn.steps.append(box);
+  turn.shown.set(step.index, box);
+  scrollToEnd();
+}
+
+function callCard(call) {
+  const card = element("details", "call");
+  const head = element("summary");
+  const known = call.status !== null && call.status !== undefined;
+  const good = call.status === "ok";
+  const state = known ? (good ? `ok · ${Math.round(call.latency_ms)} ms` : call.status.replaceAll("_", " ")) : "running";
+  head.append(
+    element("span", "badge badge-execute", "execute"),
+    element("span", "name", call.tool),
+    element("span", "state" + (known ? (good ? " state-ok" : " state-bad") : ""), state),
+  );
+  card.append(head, element("pre", "", JSON.stringify(call.arguments, null, 2)));
+  if (call.result !== null && call.result !== undefined) card.append(element("pre", "", pretty(call.result)));
+  return card;
+}
+
+function pretty(text) {
+  try {
+    return JSON.stringify(JSON.parse(text), null, 2);
+  } catch {
+    return text;
+  }
+}
+
+function closeTurn(turn, hone) {
+  for (const step of hone.steps || []) showStep(turn, step);
+  turn.foot.append(element("span", `badge badge-${hone.decision}`, hone.decision));
+  if (hone.missing && hone.missing.length)
+    turn.foot.append(element("span", "", "missing: " + hone.missing.map((m) => m.parameter).join(", ")));
+  if (hone.category) turn.foot.append(element("span", "", hone.category.replaceAll("_", " ")));
+  if (hone.stopped) turn.foot.append(element("span", "", hone.stopped.replaceAll("_", " ")));
+  const name = hone.policy === "<base>" ? "base" : hone.policy;
+  turn.foot.append(element("span", "", name));
+  const link = element("a", "", "trace");
+  link.href = "/v1/traces/" + encodeURIComponent(hone.trace);
+  link.target = "_blank";
+  link.rel = "noopener";
+  turn.foot.append(link);
+  policy.textContent = name;
+}
+
+function failTurn(turn, message) {
+  turn.bubble.textContent = message;
+  turn.bubble.classList.add("failed");
+}
+
+// Yields the data of each server-sent event as an object.
+async function* events(body) {
+  const decoder = new TextDecoder();
+  const reader = body.getReader();
+  let rest = "";
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    rest += decoder.decode(value, { stream: true });
+    const parts = rest.split("\n\n");
+    rest = parts.pop();
+    for (const part of parts) {
+      const data = part.replace(/^data: /, "");
+      if (data === "[DONE]") return;
+      yield JSON.parse(data);
+    }
+  }
+}
+
+async function run(text, turn) {
+  const response = await fetch("/v1/chat/completions", {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ model: "hone", stream: true, metadata: { thread }, messages: [{ role: "user", content: text }] }),
+  });
+  if (!response.ok) {
+    const failure = await response.json().catch(() => null);
+    throw new Error(failure?.error?.message || `the server answered ${response.status}`);
+  }
+  for await (const event of events(response.body)) {
+    if (event.error) throw new Error(event.error.message);
+    const delta = event.choices?.[0]?.delta || {};
+    turn.bubble.textContent += delta.content || delta.refusal || "";
+    if (event.hone?.step) showStep(turn, event.hone.step);
+    if (event.hone?.decision) closeTurn(turn, event.hone);
+    scrollToEnd();
+  }
+}
+
+async function submit() {
+  const text = field.value.trim();
+  if (!text || busy) return;
+  setBusy(true);
+  field.value = "";
+  fitField();
+  showMine(text);
+  const turn = openTurn();
+  scrollToEnd();
+  try {
+    await run(text, turn);
+  } catch (error) {
+    failTurn(turn, error.message);
+  } finally {
+    turn.thinking.remove();
+    setBusy(false);
+    scrollToEnd();
+    field.focus();
+  }
+}
+
+function setBusy(value) {
+  busy = value;
+  send.disabled = value;
+}
+
+function fitField() {
+  field.style.height = "auto";
+  field.style.height = `${field.scrollHeight}px`;
+}
+
+function startAfresh() {
+  if (busy) return;
+  thread = newThread();
+  for (const row of [...log.children]) if (row !== welcome) row.remove();
+  welcome.hidden = false;
+  field.focus();
+}
+
+function toggleMenu(open) {
+  sidebar.classList.toggle("open", open);
+  menu.setAttribute("aria-expanded", String(sidebar.classList.contains("open")));
+}
+
+form.addEventListener("submit", (event) => {
+  event.preventDefault();
+  submit();
+});
+field.addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
+    event.preventDefault();
+    submit();
+  }
+});
+field.addEventListener("input", fitField);
+document.getElementById("fresh").addEventListener("click", startAfresh);
+menu.addEventListener("click", () => toggleMenu(!sidebar.classList.contains("open")));
+log.addEventListener("click", () => toggleMenu(false));

@@ -1,0 +1,126 @@
+"""Sharing a prompt among rollouts changes the cost and nothing else."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM, Qwen2Config, Qwen2ForCausalLM
+
+from learner.prefix_sharing import agrees, completion_logprobs, pack, sample
+from tests.tiny_model import build_tiny_model
+
+# PEFT asks transformers for a property under its old name.
+pytestmark = pytest.mark.filterwarnings("ignore:.*gradient_checkpointing:FutureWarning")
+
+PROMPTS = [list(range(10, 40)), list(range(50, 57)), list(range(100, 150))]
+COMPLETIONS = [[[5, 6, 7], [8], [9, 10, 11, 12]], [[13, 14], [15, 16, 17]], [[18]]]
+PAD = 0
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_tiny_model(tmp_path_factory.mktemp("model") / "tiny")
+
+
+@pytest.fixture
+def model(folder: Path) -> Any:
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+
+
+def _plain(model: Any, temperature: float = 1.0) -> torch.Tensor:
+    found = []
+    for prompt, completions in zip(PROMPTS, COMPLETIONS, strict=True):
+        for completion in completions:
+            logits = model(input_ids=torch.tensor([prompt + completion])).logits[0, len(prompt) - 1 : -1]
+            logprobs = torch.log_softmax(logits / temperature, dim=-1)
+            found.append(logprobs.gather(-1, torch.tensor(completion)[:, None])[:, 0])
+    return torch.cat(found)
+
+
+def test_logprobs_are_those_of_separate_sequences(model: Any) -> None:
+    packed = pack(PROMPTS, COMPLETIONS, PAD)
+    assert torch.allclose(completion_logprobs(model, packed)[0], _plain(model), atol=1e-3)
+    warm, entropy = completion_logprobs(model, packed, temperature=1.7, entropy=True)
+    assert torch.allclose(warm, _plain(model, 1.7), atol=1e-3)
+    assert entropy is not None
+    assert entropy.shape == warm.shape
+    assert (entropy >= 0).all()
+
+
+def test_gradients_are_those_of_separate_sequences(model: Any) -> None:
+    policy = get_peft_model(model, LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False))
+    weights = [p for p in policy.parameters() if p.requires_grad]
+    packed, _ = completion_logprobs(policy.get_base_model(), pack(PROMPTS, COMPLETIONS, PAD))
+    shared = torch.autograd.grad(packed.mean(), weights)
+    separate = torch.autograd.grad(_plain(policy).mean(), weights)
+    for a, b in zip(shared, separate, strict=True):
+        assert torch.allclose(a, b, atol=1e-4 * max(1.0, b.abs().max().item()))
+
+
+def test_a_head_in_chunks_gives_the_same(model: Any) -> None:
+    packed = pack(PROMPTS, COMPLETIONS, PAD)
+    whole = completion_logprobs(model, packed, entropy=True)
+    chunked = completion_logprobs(model, packed, entropy=True, max_logits=model.config.vocab_size * 4)
+    assert whole[1] is not None
+    assert chunked[1] is not None
+    assert torch.allclose(whole[0], chunked[0])
+    assert torch.allclose(whole[1], chunked[1])
+
+
+def test_greedy_rollouts_are_what_the_model_generates(model: Any) -> None:
+    stop = 50  # an id that comes up; a random model seldom writes its end of turn
+    sampled = sample(model, PROMPTS, rollouts=3, max_tokens=24, temperature=0, stop_ids=[stop], pad_id=PAD)
+    for prompt, group in zip(PROMPTS, sampled, strict=True):
+        ids = torch.tensor([prompt])
+        expected = model.generate(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            do_sample=False,
+            max_new_tokens=24,
+            eos_token_id=stop,
+            pad_token_id=PAD,
+        )[0, len(prompt) :].tolist()
+        assert group == [expected] * 3
+
+
+def test_rollouts_follow_the_models_distribution(model: Any) -> None:
+    torch.manual_seed(0)
+    (group,) = sample(model, PROMPTS[:1], rollouts=4000, max_tokens=1, temperature=20.0, stop_ids=[], pad_id=PAD)
+    counts = torch.bincount(torch.tensor([c[0] for c in group]), minlength=model.config.vocab_size) / 4000
+    with torch.no_grad():
+        expected = torch.softmax(model(input_ids=torch.tensor(PROMPTS[:1])).logits[0, -1] / 20.0, dim=-1)
+    assert (counts - expected).abs().sum() < 0.35  # total variation that 4,000 draws leave by chance
+
+
+def test_rollouts_of_a_group_differ_and_stop_by_themselves(model: Any) -> None:
+    torch.manual_seed(0)
+    stops = list(range(0, model.config.vocab_size, 8))
+    sampled = sample(model, PROMPTS, rollouts=8, max_tokens=30, temperature=30.0, stop_ids=stops, pad_id=PAD)
+    lengths = {len(c) for group in sampled for c in group}
+    assert len(lengths) > 3
+    for group in sampled:
+        assert len({tuple(c) for c in group}) > 1
+        for completion in group:
+            assert not set(completion[:-1]) & set(stops)
+            assert completion[-1] in stops or len(completion) == 30
+
+
+def test_a_model_that_sees_positions_in_its_own_way_is_found_out(model: Any) -> None:
+    assert agrees(model, PROMPTS[2], PAD)
+    windowed = Qwen2ForCausalLM(
+        Qwen2Config(
+            vocab_size=256,
+            hidden_size=32,
+            intermediate_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=2,
+            initializer_range=0.5,
+            use_sliding_window=True,
+            sliding_window=4,
+            max_window_layers=0,
+        )
+    ).eval()
+    assert not agrees(windowed, PROMPTS[2], PAD)

@@ -1,0 +1,186 @@
+"""Parts of an agent for tests: tools, an executor that answers from a table, a recorder, and the whole put together."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiosqlite
+from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+
+from runtime.agent.graph import build_graph
+from runtime.agent.nodes import Nodes
+from runtime.agent.state import Limits
+from runtime.agent.threads import HeadStore, Threads
+from runtime.agent.turns import TurnRequest, Turns, remembered_in
+from runtime.database import open_database
+from runtime.decision import Clarify, Decision, Execute, MissingParameter, Refuse, ToolCall, write_decision
+from runtime.policy.base import SamplingParams
+from runtime.prompt import Renderer
+from runtime.traces.schema import Trace
+from tests.runtime.scripted_policy import ScriptedPolicy
+from tools.outcome import CallResult
+from tools.spec import Backend, BuiltinBackend, CallStatus, ClientBackend, SideEffect, ToolSpec
+
+CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+
+
+def tool(
+    name: str = "weather",
+    parameters: Mapping[str, Any] = CITY,
+    *,
+    backend: Backend | None = None,
+    side_effect: SideEffect = SideEffect.READ,
+) -> ToolSpec:
+    return ToolSpec(
+        name=name,
+        description=f"Runs {name}.",
+        parameters=dict(parameters),
+        backend=backend or BuiltinBackend(function=name),
+        side_effect=side_effect,
+    )
+
+
+def client_tool(name: str = "weather") -> ToolSpec:
+    return tool(name, backend=ClientBackend())
+
+
+def execute(*calls: tuple[str, Mapping[str, Any]]) -> str:
+    return said(Execute(calls=tuple(ToolCall(name=name, arguments=dict(arguments)) for name, arguments in calls)))
+
+
+def clarify(question: str, tool: str = "weather", parameter: str = "city") -> str:
+    return said(Clarify(question=question, missing=(MissingParameter(tool=tool, parameter=parameter),)))
+
+
+def refuse(reason: str) -> str:
+    return said(Refuse(reason=reason))
+
+
+def said(decision: Decision) -> str:
+    return write_decision(decision)
+
+
+def user(text: str) -> dict[str, Any]:
+    return {"role": "user", "content": text}
+
+
+def assistant(text: str) -> dict[str, Any]:
+    return {"role": "assistant", "content": text}
+
+
+class TableExecutor:
+    """Answers each tool from a table: a text, a status with an error, or a function of the arguments."""
+
+    def __init__(self, results: Mapping[str, str | tuple[CallStatus, str] | Callable[[dict[str, Any]], str]]) -> None:
+        self.results = dict(results)
+        self.calls: list[tuple[str, dict[str, Any], str]] = []
+        self.running = 0
+        self.most_at_once = 0
+
+    async def run(self, spec: ToolSpec, arguments: dict[str, Any], *, call_id: str) -> CallResult:
+        self.calls.append((spec.name, arguments, call_id))
+        self.running += 1
+        self.most_at_once = max(self.most_at_once, self.running)
+        await asyncio.sleep(0)
+        self.running -= 1
+        result = self.results[spec.name]
+        if callable(result):
+            result = result(arguments)
+        status, content = result if isinstance(result, tuple) else (CallStatus.OK, result)
+        return CallResult(status, content, latency_ms=1.0)
+
+
+@dataclass
+class Recorder:
+    """Keeps traces in a list; fails when told to."""
+
+    traces: list[Trace] = field(default_factory=list)
+    failure: Exception | None = None
+
+    def record(self, trace: Trace) -> None:
+        if self.failure is not None:
+            raise self.failure
+        self.traces.append(trace)
+
+
+@dataclass
+class Toolbox:
+    specs: Sequence[ToolSpec] = ()
+
+    def list(self) -> Sequence[ToolSpec]:
+        return self.specs
+
+
+@dataclass(frozen=True)
+class Serving:
+    name: str | None = None
+    sha256: str | None = None
+
+
+@dataclass
+class Pointer:
+    served: Serving = Serving()
+
+    def current(self) -> Serving:
+        return self.served
+
+
+@dataclass
+class Agent:
+    """A whole agent below HTTP."""
+
+    turns: Turns
+    policy: ScriptedPolicy
+    executor: TableExecutor
+    recorder: Recorder
+    toolbox: Toolbox
+    pointer: Pointer
+
+    async def say(self, *messages: Mapping[str, Any] | str, thread: str | None = None, **others: Any):
+        """One turn; a text is the user's."""
+        shaped = tuple(user(m) if isinstance(m, str) else dict(m) for m in messages)
+        params = others.pop("params", SamplingParams())
+        return await self.turns.run(TurnRequest(messages=shaped, params=params, thread=thread, **others))
+
+    @property
+    def last_prompt(self) -> str:
+        return self.policy.prompts[-1]
+
+
+@asynccontextmanager
+async def running_agent(
+    home: Path,
+    renderer: Renderer,
+    script: Sequence[Any] = (),
+    *,
+    tools: Sequence[ToolSpec] = (),
+    results: Mapping[str, Any] | None = None,
+    limits: Limits = Limits(),  # noqa: B008 (frozen)
+) -> AsyncIterator[Agent]:
+    policy = ScriptedPolicy(renderer.tokenizer, script)
+    executor, recorder, toolbox, pointer = TableExecutor(results or {}), Recorder(), Toolbox(tools), Pointer()
+    engine = open_database(f"sqlite:///{home / 'hone.db'}")
+    async with aiosqlite.connect(home / "threads.db") as connection:
+        graph = build_graph(Nodes(policy, renderer, executor, limits), AsyncSqliteSaver(connection))
+        turns = Turns(
+            policy=policy,
+            graph=graph,
+            threads=Threads(HeadStore(engine), remembered_in(graph)),
+            toolbox=toolbox,
+            recorder=recorder,
+            pointer=pointer,
+            digests=lambda name: f"sha-of-{name}",
+            limits=limits,
+            base_name="scripted",
+        )
+        yield Agent(turns, policy, executor, recorder, toolbox, pointer)
+        await turns.close()
+    engine.dispose()
+
+
+def result_of(value: Any) -> str:
+    return json.dumps(value)

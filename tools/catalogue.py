@@ -1,0 +1,144 @@
+"""The registered tools and their versions: a changed definition is a new version, and no version is ever lost.
+
+At most one version of a name is active. Removing a tool deactivates it: traces that used it can still be explained.
+The table itself is made by the database's migrations (or `tools.tables.metadata.create_all`), not here.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from difflib import get_close_matches
+
+from sqlalchemy import Connection, Engine, Row, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from tools.errors import BadToolSpec, DuplicateTool, UnknownTool
+from tools.json_schema import schema_problem
+from tools.spec import ClientBackend, ToolSpec
+from tools.tables import tools
+
+RESERVED_NAMES = frozenset({"ask_user", "decline"})
+"""Names by which the policy clarifies and refuses; they stand beside the registered tools in each prompt."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolVersion:
+    spec: ToolSpec
+    version: int
+    """Counts from 1 within a name."""
+    active: bool
+    created_at: datetime
+    """UTC."""
+
+
+def check_spec(spec: ToolSpec) -> None:
+    """Raises: BadToolSpec: the definition cannot be registered; the message names the JSON path at fault."""
+    if spec.name in RESERVED_NAMES:
+        raise BadToolSpec(f"$.name: {spec.name!r} is reserved for the agent's own decisions; choose another name")
+    if isinstance(spec.backend, ClientBackend):
+        raise BadToolSpec(
+            f"$.backend.kind: {spec.name!r} runs at the chat client, so it is sent with each request instead"
+        )
+    problem = schema_problem(spec.parameters)
+    if problem is not None:
+        raise BadToolSpec(f"tool {spec.name!r}: $.parameters{problem.removeprefix('$')}")
+
+
+class Catalogue:
+    """The one owner of the `tools` table."""
+
+    def __init__(self, engine: Engine, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._engine = engine
+        self._now = now
+
+    def add(self, spec: ToolSpec, *, replace: bool = False) -> ToolSpec:
+        """Registers a tool; a definition that equals the newest version of its name makes no new one.
+
+        Raises:
+            BadToolSpec: the definition is unsound.
+            DuplicateTool: the name is active and `replace` is False, or another process has just taken it.
+        """
+        check_spec(spec)
+        try:
+            with self._engine.begin() as connection:
+                self._add(connection, spec, replace)
+        except IntegrityError as e:
+            raise DuplicateTool(f"a tool named {spec.name!r} was registered at the same moment; try again") from e
+        return spec
+
+    def get(self, name: str) -> ToolSpec:
+        """Raises: UnknownTool: no active tool has that name."""
+        statement = select(tools.c.spec).where(tools.c.name == name, tools.c.active)
+        with self._engine.connect() as connection:
+            row = connection.execute(statement).first()
+        if row is None:
+            raise UnknownTool(self._unknown(name))
+        return ToolSpec.model_validate(row.spec)
+
+    def list(self) -> list[ToolSpec]:
+        """The active tools, by name."""
+        statement = select(tools.c.spec).where(tools.c.active).order_by(tools.c.name)
+        with self._engine.connect() as connection:
+            return [ToolSpec.model_validate(row.spec) for row in connection.execute(statement)]
+
+    def versions(self, name: str) -> "list[ToolVersion]":
+        """Every version of a name, oldest first, also of a removed tool.
+
+        Raises: UnknownTool: the name was never registered.
+        """
+        statement = select(tools).where(tools.c.name == name).order_by(tools.c.version)
+        with self._engine.connect() as connection:
+            rows = connection.execute(statement).all()
+        if not rows:
+            raise UnknownTool(self._unknown(name))
+        return [_version(row) for row in rows]
+
+    def remove(self, name: str) -> None:
+        """Takes a tool out of use; its versions stay on record.
+
+        Raises: UnknownTool: no active tool has that name.
+        """
+        statement = update(tools).where(tools.c.name == name, tools.c.active).values(active=False)
+        with self._engine.begin() as connection:
+            removed = connection.execute(statement).rowcount
+        if not removed:
+            raise UnknownTool(self._unknown(name))
+
+    def _add(self, connection: Connection, spec: ToolSpec, replace: bool) -> None:
+        newest = connection.execute(
+            select(tools).where(tools.c.name == spec.name).order_by(tools.c.version.desc()).limit(1)
+        ).first()
+        if newest is not None and newest.active and not replace:
+            raise DuplicateTool(
+                f"a tool named {spec.name!r} is registered (version {newest.version}); "
+                "replace it, remove it first, or choose another name"
+            )
+        if newest is not None and newest.sha256 == spec.sha256:
+            connection.execute(update(tools).where(tools.c.id == newest.id).values(active=True))
+            return
+        connection.execute(update(tools).where(tools.c.name == spec.name, tools.c.active).values(active=False))
+        connection.execute(
+            insert(tools).values(
+                name=spec.name,
+                version=newest.version + 1 if newest is not None else 1,
+                sha256=spec.sha256,
+                spec=spec.model_dump(mode="json"),
+                active=True,
+                created_at=self._now(),
+            )
+        )
+
+    def _unknown(self, name: str) -> str:
+        names = [spec.name for spec in self.list()]
+        near = get_close_matches(name, names, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(names) or 'none yet'}"
+        return f"no tool named {name!r}; {hint}"
+
+
+def _version(row: Row) -> ToolVersion:
+    created_at = row.created_at
+    if created_at.tzinfo is None:  # SQLite keeps no offset; what was written is UTC
+        created_at = created_at.replace(tzinfo=UTC)
+    return ToolVersion(
+        spec=ToolSpec.model_validate(row.spec), version=row.version, active=row.active, created_at=created_at
+    )

@@ -1,0 +1,30 @@
+"""What can go wrong with tools.
+
+ToolError
+├── BadToolSpec        a definition that cannot be registered
+├── UnknownTool        no such tool
+├── DuplicateTool      the name is taken
+└── ImportFailed       a source of tools (MCP server, endpoint) cannot be read
+
+A call that fails is not an exception: `tools.execution` returns a `CallResult` that the policy is shown.
+"""
+
+
+class ToolError(Exception):
+    """Base of all; the message names the value and the remedy."""
+
+
+class BadToolSpec(ToolError):
+    pass
+
+
+class UnknownTool(ToolError):
+    pass
+
+
+class DuplicateTool(ToolError):
+    pass
+
+
+class ImportFailed(ToolError):
+    pass

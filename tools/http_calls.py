@@ -1,0 +1,170 @@
+"""Calls of JSON endpoints: one request, one answer, both bounded.
+
+No redirect is followed (the developer registered one address, and its headers are for that address alone), and the
+answer is read in pieces, so that an endless one is cut off at the limit.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+import httpx2
+
+from tools.outcome import CallFault, failure, refusal, shorten
+from tools.spec import CallStatus, HttpBackend, SideEffect, ToolSpec
+
+_BODY_METHODS = frozenset({"POST", "PUT", "PATCH"})
+_NOT_THE_ARGUMENTS = {
+    401: "it wants credentials: the tool's developer must set its headers",
+    407: "a proxy wants credentials: the operator must set them",
+    429: "it is being asked too often: wait before calling it again",
+}
+"""Statuses below 500 that other arguments would not change, so they teach nothing about arguments."""
+_MAX_ERROR_BYTES = 65_536
+NO_CONTENT = "(no content)"
+
+
+class HttpCaller:
+    """Runs the tools whose backend is an HTTP endpoint."""
+
+    def __init__(self, client: httpx2.AsyncClient) -> None:
+        self._client = client
+
+    async def call(self, spec: ToolSpec, backend: HttpBackend, arguments: Mapping[str, Any], *, call_id: str) -> str:
+        """The answer as JSON text.
+
+        Raises: CallFault: rejected, failed, or larger than `spec.max_result_bytes`. The time limit is the caller's.
+        """
+        address = _address(backend.url)
+        try:
+            request = self._request(spec, backend, arguments, call_id)
+            response = await self._client.send(request, stream=True, follow_redirects=False)
+            try:
+                return await _answer(response, address, spec.max_result_bytes)
+            finally:
+                await response.aclose()
+        except httpx2.ConnectError as e:
+            raise failure(f"cannot connect to {address}: the service is down or unreachable ({_reason(e)})") from e
+        except (httpx2.HTTPError, httpx2.InvalidURL) as e:
+            raise failure(f"{address} broke off: {_reason(e)}") from e
+
+    def _request(
+        self, spec: ToolSpec, backend: HttpBackend, arguments: Mapping[str, Any], call_id: str
+    ) -> httpx2.Request:
+        headers = {"accept": "application/json", **backend.headers}
+        if spec.side_effect is not SideEffect.READ:
+            # A service that knows the header does the work once, however often the request arrives.
+            headers["idempotency-key"] = quote(call_id, safe="")
+        if backend.method in _BODY_METHODS:
+            return self._client.build_request(
+                backend.method, backend.url, json=dict(arguments), headers=headers, timeout=None
+            )
+        url = httpx2.URL(backend.url)
+        merged = url.copy_with(params=url.params.merge(query_values(arguments)))
+        return self._client.build_request(backend.method, merged, headers=headers, timeout=None)
+
+
+def query_values(arguments: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Arguments as query parameters: a list repeats its name, an object goes as JSON, null is left out."""
+    return {
+        name: [
+            part if isinstance(part, str) else json.dumps(part)
+            for part in (value if isinstance(value, list) else [value])
+            if part is not None
+        ]
+        for name, value in arguments.items()
+    }
+
+
+async def _answer(response: httpx2.Response, address: str, limit: int) -> str:
+    status = response.status_code
+    if status >= 400:
+        body, _ = await _read(response, _MAX_ERROR_BYTES)
+        raise _http_fault(status, address, error_message(body, response.headers.get("content-type", "")))
+    if status >= 300:
+        target = response.headers.get("location", "nowhere")
+        raise failure(
+            f"{address} redirects to {shorten(target, 200)}; the tool must be registered with its real address"
+        )
+    body, complete = await _read(response, limit)
+    if not complete:
+        raise failure(f"the result of {address} is larger than the limit of {limit:,} bytes; ask for less")
+    return _readable(body, response.headers.get("content-type", ""), address)
+
+
+async def _read(response: httpx2.Response, limit: int) -> tuple[bytes, bool]:
+    """At most `limit` bytes of the decoded body, and whether that is all of it."""
+    body = bytearray()
+    async for piece in response.aiter_bytes():
+        body += piece
+        if len(body) > limit:
+            return bytes(body[:limit]), False
+    return bytes(body), True
+
+
+def _readable(body: bytes, content_type: str, address: str) -> str:
+    if not body.strip():
+        return NO_CONTENT
+    try:
+        return json.dumps(json.loads(body, parse_constant=_refuse_constant), ensure_ascii=False)
+    except (ValueError, RecursionError) as e:
+        if content_type.startswith("text/plain"):
+            return body.decode("utf-8", "replace")
+        kind = content_type.partition(";")[0] or "an answer without content type"
+        raise failure(f"{address} answered {kind} that is not JSON, so its result cannot be read") from e
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _http_fault(status: int, address: str, message: str) -> CallFault:
+    told = f"{address} answered {status}"
+    if status >= 500:
+        return failure(f"{told}: {message}" if message else f"{told}: the service broke")
+    if status == 408:
+        return CallFault(CallStatus.TIMEOUT, f"{told}: it waited too long for the request")
+    if status in _NOT_THE_ARGUMENTS:
+        return failure(f"{told}: {_NOT_THE_ARGUMENTS[status]}" + (f" ({message})" if message else ""))
+    return refusal(f"{told}: {message}" if message else f"{told} without saying why; check the arguments")
+
+
+def error_message(body: bytes, content_type: str) -> str:
+    """What an error body says, in whichever of the common shapes it says it; empty when it says nothing readable."""
+    text = body.decode("utf-8", "replace").strip()
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError):
+        return "" if "html" in content_type or text.startswith("<") else shorten(text)
+    return shorten(_message_in(data) or text)
+
+
+def _message_in(data: Any, depth: int = 0) -> str:
+    if isinstance(data, str):
+        return data
+    if depth > 3:
+        return ""
+    if isinstance(data, dict):
+        if isinstance(data.get("msg"), str) and isinstance(data.get("loc"), list):  # FastAPI's validation errors
+            return f"{'.'.join(str(part) for part in data['loc'][1:])}: {data['msg']}"
+        for key in ("message", "detail", "error", "errors", "error_description", "title"):
+            found = _message_in(data.get(key), depth + 1)
+            if found:
+                return found
+    if isinstance(data, list):
+        return "; ".join(filter(None, (_message_in(part, depth + 1) for part in data[:5])))
+    return ""
+
+
+def _address(url: str) -> str:
+    """The URL without what may be secret in it: user, password and query."""
+    try:
+        parsed = httpx2.URL(url)
+    except httpx2.InvalidURL:
+        return "the registered URL"
+    return str(parsed.copy_with(userinfo=b"", query=None, fragment=None))
+
+
+def _reason(error: Exception) -> str:
+    return shorten(str(error), 200) or type(error).__name__

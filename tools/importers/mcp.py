@@ -1,0 +1,108 @@
+"""From an MCP server to the tools that it offers.
+
+The server is started or called once, asked for its list, and let go; nothing is registered. Annotations are taken at
+their word for the side-effect class: `readOnlyHint` makes it read, `idempotentHint` idempotent, and silence write.
+"""
+
+import logging
+import re
+from dataclasses import dataclass
+
+from mcp import MCPError
+from mcp_types import Tool
+from pydantic import ValidationError
+
+from tools.catalogue import check_spec
+from tools.errors import BadToolSpec, ImportFailed
+from tools.mcp_session import McpServer, SessionLost, describe
+from tools.mcp_sessions import OPEN_LIMIT_S, McpSessions
+from tools.spec import McpBackend, SideEffect, ToolSpec
+
+_LOG = logging.getLogger(__name__)
+_NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]")
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A tool that the server offers and that cannot be registered."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    tools: tuple[ToolSpec, ...]
+    skipped: tuple[Skipped, ...]
+
+
+async def survey(server: McpServer, *, prefix: str = "", open_limit_s: float = OPEN_LIMIT_S) -> Survey:
+    """All that a server offers, what can be registered and what cannot.
+
+    Args:
+        prefix: goes before each name; keeps two servers' tools apart.
+
+    Raises: ImportFailed: the server cannot be started, reached or read.
+    """
+    sessions = McpSessions(open_limit_s=open_limit_s)
+    try:
+        offered = await sessions.tools(server)
+    except SessionLost as e:
+        raise ImportFailed(f"cannot read the tools of the MCP server ({describe(server)}): {e}") from e
+    except (MCPError, ValidationError) as e:
+        raise ImportFailed(f"the MCP server ({describe(server)}) would not list its tools: {e}") from e
+    finally:
+        await sessions.close()
+    return sort_out(server, offered, prefix=prefix)
+
+
+async def discover(server: McpServer, *, prefix: str = "") -> list[ToolSpec]:
+    """The tools that can be registered; the others are logged.
+
+    Raises: ImportFailed: the server cannot be read, or none of its tools can be registered.
+    """
+    found = await survey(server, prefix=prefix)
+    for skipped in found.skipped:
+        _LOG.warning("tool %r of the MCP server (%s) is left out: %s", skipped.name, describe(server), skipped.reason)
+    if not found.tools:
+        reasons = "; ".join(f"{skipped.name}: {skipped.reason}" for skipped in found.skipped) or "it offers none"
+        raise ImportFailed(f"no tool of the MCP server ({describe(server)}) can be registered: {reasons}")
+    return list(found.tools)
+
+
+def sort_out(server: McpServer, offered: list[Tool], *, prefix: str = "") -> Survey:
+    """Pure part of `survey`."""
+    tools: dict[str, ToolSpec] = {}
+    skipped: list[Skipped] = []
+    for tool in offered:
+        try:
+            spec = _spec(server, tool, prefix)
+            if spec.name in tools:
+                raise BadToolSpec(f"the name {spec.name!r} is taken by another tool of this server")
+            check_spec(spec)
+        except BadToolSpec as e:
+            skipped.append(Skipped(tool.name, str(e)))
+        except ValidationError as e:
+            skipped.append(Skipped(tool.name, e.errors(include_url=False)[0]["msg"]))
+        else:
+            tools[spec.name] = spec
+    return Survey(tuple(tools.values()), tuple(skipped))
+
+
+def _spec(server: McpServer, tool: Tool, prefix: str) -> ToolSpec:
+    return ToolSpec(
+        name=_NOT_IN_NAMES.sub("_", f"{prefix}{tool.name}"),
+        description=tool.description or tool.title or "",
+        parameters=tool.input_schema,
+        backend=McpBackend(server=server, remote_name=tool.name),
+        side_effect=_side_effect(tool),
+    )
+
+
+def _side_effect(tool: Tool) -> SideEffect:
+    hints = tool.annotations
+    if hints is not None and hints.read_only_hint:
+        return SideEffect.READ
+    if hints is not None and hints.idempotent_hint:
+        return SideEffect.IDEMPOTENT
+    return SideEffect.WRITE

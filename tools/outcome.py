@@ -1,0 +1,58 @@
+"""What one tool call came to, and how a backend says that it did not work.
+
+A `CallFault` stays inside `tools`: backends and built-in functions raise it, `tools.execution.Executor` turns it into a
+`CallResult` that the policy is shown.
+"""
+
+import json
+from dataclasses import dataclass
+
+from tools.spec import CallStatus
+
+MAX_MESSAGE_CHARS = 600
+"""An error is a lesson of a few sentences, not a page."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallResult:
+    status: CallStatus
+    content: str
+    """What the policy is shown: the tool's result as text, or `error_text`."""
+    latency_ms: float
+
+
+class CallFault(Exception):
+    """One call did not work; the message is for the policy: it names the value and what to do instead."""
+
+    def __init__(self, status: CallStatus, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def refusal(message: str) -> CallFault:
+    """The tool understood the call and does not accept the arguments: other ones may work."""
+    return CallFault(CallStatus.REJECTED, message)
+
+
+def failure(message: str) -> CallFault:
+    """The tool broke: no argument is at fault."""
+    return CallFault(CallStatus.FAILED, message)
+
+
+def error_text(status: CallStatus, message: str) -> str:
+    """The one form in which the policy is shown an error."""
+    return json.dumps({"error": status.value, "message": shorten(message)}, ensure_ascii=False)
+
+
+def shorten(text: str, limit: int = MAX_MESSAGE_CHARS) -> str:
+    """White space folded, the middle of the rest kept out when it is too long."""
+    folded = " ".join(text.split())
+    if len(folded) <= limit:
+        return folded
+    half = (limit - 5) // 2
+    return f"{folded[:half]} ... {folded[-half:]}"
+
+
+def storable(text: str) -> str:
+    """Text that encodes as UTF-8 and that every database takes: lone surrogates and NUL are replaced."""
+    return text.encode("utf-8", "replace").decode("utf-8").replace("\x00", "\ufffd")
