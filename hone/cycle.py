@@ -30,7 +30,13 @@ def judge(here: Home, *, window_s: float, final: bool = False) -> SweepReport:
 
 @contextmanager
 def bars() -> Iterator[Progress]:
-    columns = (SpinnerColumn(), TextColumn("{task.description:24}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description:24}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=console) as progress:
         yield progress
 

@@ -172,7 +172,9 @@ async def _see_the_swap(url: str, here: Home) -> float:
                 console.print(f"the running server answers with {promoted.name} after {took:.2f} s, without a restart")
                 return took
             await asyncio.sleep(0.05)
-    raise TimeoutError(f"the server did not serve {promoted.name} within {SWAP_WITHIN_S:.0f} s: see {here.settings.home}/server.log")
+    raise TimeoutError(
+        f"the server did not serve {promoted.name} within {SWAP_WITHIN_S:.0f} s: see {here.settings.home}/server.log"
+    )
 
 
 def _wait_for_interrupt() -> None:

@@ -23,7 +23,9 @@ HomeOption = Annotated[Path | None, typer.Option(help="Where state lives.")]
 
 @app.command()
 def add(
-    definition: Annotated[str | None, typer.Argument(help="JSON file of an HTTP tool, or - for standard input.")] = None,
+    definition: Annotated[
+        str | None, typer.Argument(help="JSON file of an HTTP tool, or - for standard input.")
+    ] = None,
     mcp_command: Annotated[str | None, typer.Option(help="Start this MCP server and register its tools.")] = None,
     mcp_url: Annotated[str | None, typer.Option(help="Register the tools of the MCP server at this address.")] = None,
     prefix: Annotated[str, typer.Option(help="Goes before the names of an MCP server's tools.")] = "",

@@ -33,7 +33,9 @@ def list_traces(
         for span in trace.spans:
             verdict = verdicts[span.id]
             proof = f"{verdict.outcome.value} ({verdict.reason})" if verdict else ""
-            rows.append([trace.created_at.strftime("%H:%M:%S"), span.id, _asked(trace), span.decision.kind.value, proof])
+            rows.append(
+                [trace.created_at.strftime("%H:%M:%S"), span.id, _asked(trace), span.decision.kind.value, proof]
+            )
     show_table("Turns", ("time", "span", "request", "decision", "verdict"), rows)
 
 

@@ -35,7 +35,7 @@ class TrainingSettings(_Section):
     prompts_per_step: int = Field(default=8, ge=1)
     rollouts_per_prompt: int = Field(default=8, ge=2)
     """Size of a group; a group of one has no advantage."""
-    learning_rate: float = Field(default=5e-4, gt=0)
+    learning_rate: float = Field(default=1e-3, gt=0)
     """Peak of AdamW's rate; warmed up over the first 5 % of the steps, then along a cosine to a tenth."""
     rank: int = Field(default=16, ge=1, le=256)
     """Rank of a new LoRA adapter; one that continues a parent keeps the parent's."""

@@ -118,7 +118,8 @@ class _Run:
         self._pad_id = _pad_id(renderer.tokenizer)
         self._stop_ids = sorted(_stop_ids(base, renderer.tokenizer))
         self._shared = prefix_sharing.agrees(base, self._prompts[0].token_ids, self._pad_id)
-        self._steps: list[groups.StepGroups] = []
+        self._batches: list[groups.StepGroups] = []  # one for each time that rollouts were sampled
+        self._optimizer_steps = 0
         self._kls: list[float] = []
         self._tokens = 0
 
@@ -137,7 +138,7 @@ class _Run:
 
     @property
     def no_signal(self) -> bool:
-        return all(step.no_signal for step in self._steps)
+        return all(batch.no_signal for batch in self._batches)
 
     def train(self, folder: Path, progress: Progress | None, stop: threading.Event | None) -> None:
         config = _config(folder, self._settings, prompts_per_step=min(self._settings.prompts_per_step, len(self._rows)))
@@ -158,7 +159,8 @@ class _Run:
         trainer.train()
         if stop is not None and stop.is_set():
             raise TrainingStopped("training was stopped; nothing was kept")
-        if not self._steps:
+        self._optimizer_steps = trainer.state.global_step
+        if not self._batches:
             raise TrainingFailed("TRL took no step: the rows do not fill one batch")
 
     def _require_same_tokens(self) -> None:
@@ -191,7 +193,7 @@ class _Run:
         """Scores the tokens that were sampled, as serving would read them, and counts the groups."""
         texts = [self._renderer.decode(ids) for ids in completion_ids]
         rewards = [self._reward(text, self._rows[place]) for text, place in zip(texts, row, strict=True)]
-        self._steps.append(groups.count(rewards, self._settings.rollouts_per_prompt))
+        self._batches.append(groups.count(rewards, self._settings.rollouts_per_prompt))
         self._tokens += sum(map(len, completion_ids))
         return [*rewards]
 
@@ -202,11 +204,11 @@ class _Run:
         return TrainingReport(
             adapter_dir=adapter,
             parent=None if parent is None else str(parent),
-            steps=len(self._steps),
-            rewards=tuple(step.mean_reward for step in self._steps),
-            groups_total=sum(step.groups for step in self._steps),
-            groups_equal=sum(step.equal for step in self._steps),
-            steps_without_signal=sum(step.no_signal for step in self._steps),
+            steps=self._optimizer_steps,
+            rewards=tuple(batch.mean_reward for batch in self._batches),
+            groups_total=sum(batch.groups for batch in self._batches),
+            groups_equal=sum(batch.equal for batch in self._batches),
+            batches_without_signal=sum(batch.no_signal for batch in self._batches),
             no_signal=self.no_signal,
             too_long=self._too_long,
             drift=drift,

@@ -15,13 +15,14 @@ class TrainingReport(BaseModel):
     parent: str | None
     """Folder of the adapter that training began with; None: a new one on the base."""
     steps: int
+    """Of the optimizer."""
     rewards: tuple[float, ...]
-    """Mean reward of the rollouts, per step."""
+    """Mean reward of each batch of rollouts; a batch serves `updates_per_rollout` steps."""
     groups_total: int
     groups_equal: int
     """Groups whose rewards are all equal: they teach nothing."""
-    steps_without_signal: int
-    """Steps of which every group was equal."""
+    batches_without_signal: int
+    """Batches of which every group was equal."""
     no_signal: bool
     """Every group of the run was equal: the adapter is unchanged and not kept."""
     too_long: tuple[str, ...]

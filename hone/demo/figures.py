@@ -64,7 +64,8 @@ def as_json(
         "after": after.model_dump(mode="json"),
         "seeds": seeds,
         "seconds": seconds,
-        "versions": {"python": sys.version.split()[0], "machine": platform.machine()} | {p: version(p) for p in PACKAGES},
+        "versions": {"python": sys.version.split()[0], "machine": platform.machine()}
+        | {p: version(p) for p in PACKAGES},
     }
 
 
@@ -87,7 +88,10 @@ def show(console: Console, figures: dict[str, Any], before: EvaluationReport, af
         trivial.add_row(name, f"{row['reward']:.3f}", f"{row['exact']:.1%}")
     console.print(trivial)
     sha = figures["adapter_sha256"]
-    console.print(f"{figures['outcome']}: {figures['policy_before']} → {figures['policy_after']}" + (f" (sha256 {sha[:12]})" if sha else ""))
+    console.print(
+        f"{figures['outcome']}: {figures['policy_before']} → {figures['policy_after']}"
+        + (f" (sha256 {sha[:12]})" if sha else "")
+    )
 
 
 def _interval(interval: Any) -> str:

@@ -69,8 +69,8 @@ async def _visit(client: AsyncOpenAI, visit: Visit, played: Played) -> None:
             return
         told = reply.model_extra["hone"] if reply.model_extra else {}
         played.turns += 1
-        first = told["steps"][0]["decision"] if told.get("steps") else {}
-        played.decisions[first.get("kind", "none")] += 1
+        steps = told.get("steps") or [{"decision": "none"}]
+        played.decisions[steps[0]["decision"]] += 1
         played.policies[told.get("policy", "")] += 1
         message = reply.choices[0].message
         conversation.append({"role": "assistant", "content": message.content or message.refusal or ""})
@@ -96,12 +96,7 @@ def visit_call(visit: Visit) -> tuple[str, dict[str, Any]]:
 
 def calls_of(told: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     """Every call that the turn made."""
-    return [
-        (call["name"], call["arguments"])
-        for step in told.get("steps", ())
-        if step["decision"].get("kind") == "execute"
-        for call in step["decision"]["calls"]
-    ]
+    return [(call["tool"], call["arguments"]) for step in told.get("steps", ()) for call in step.get("calls", ())]
 
 
 def react(visit: Visit, told: dict[str, Any], turn: int) -> str | None:

@@ -302,7 +302,9 @@ def _chosen(registered: Sequence[ToolSpec], names: tuple[str, ...] | None) -> Se
     known = {spec.name: spec for spec in registered}
     for name in names:
         if name not in known:
-            raise BadRequest(f"metadata.tools: no tool named {name!r}; GET /v1/tools lists them", param="metadata.tools")
+            raise BadRequest(
+                f"metadata.tools: no tool named {name!r}; GET /v1/tools lists them", param="metadata.tools"
+            )
     return [known[name] for name in names]
 
 

@@ -70,7 +70,7 @@ class FakeTrainer:
             rewards=(0.5,),
             groups_total=2,
             groups_equal=0 if self._signal else 2,
-            steps_without_signal=0,
+            batches_without_signal=0,
             no_signal=not self._signal,
             too_long=(),
             drift=0.1,

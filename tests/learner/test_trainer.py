@@ -131,7 +131,7 @@ def test_equal_rewards_are_reported_and_leave_nothing(
     assert report.no_signal
     assert report.adapter_dir is None
     assert report.groups_equal == report.groups_total == 6
-    assert report.steps_without_signal == 3
+    assert report.batches_without_signal == 3
     assert report.drift == pytest.approx(0.0, abs=1e-5)
     assert list(tmp_path.iterdir()) == []
 
@@ -150,8 +150,16 @@ def test_a_group_without_a_signal_is_counted_beside_others(
     )
     assert report.groups_equal >= 3
     assert report.groups_total == 6
-    assert report.steps_without_signal < 3
+    assert report.batches_without_signal < 3
     assert report.adapter_dir is not None
+
+
+def test_a_batch_of_rollouts_may_serve_several_steps(
+    base: Path, renderer: Renderer, rows: list[Row], tmp_path: Path
+) -> None:
+    settings = SETTINGS.model_copy(update={"max_steps": 4, "updates_per_rollout": 2})
+    report = train(rows, model=base, renderer=renderer, out_dir=tmp_path / "a", settings=settings, reward=likes_letters)
+    assert (report.steps, len(report.rewards), report.groups_total) == (4, 2, 4)
 
 
 def test_the_same_seed_gives_the_same_adapter(

@@ -9,13 +9,19 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
+import runtime.agent.tables
 import runtime.policy.deployment
 import runtime.traces.tables
 import tools.tables
 from runtime.database import UtcDateTime, dump_json, open_database, reading, writing
 from runtime.errors import DatabaseTooNew, StoreError
 
-METADATA = [tools.tables.metadata, runtime.traces.tables.metadata, runtime.policy.deployment.metadata]
+METADATA = [
+    tools.tables.metadata,
+    runtime.traces.tables.metadata,
+    runtime.policy.deployment.metadata,
+    runtime.agent.tables.metadata,
+]
 
 
 def test_the_migrations_make_exactly_the_tables_that_the_code_names(engine: sa.Engine) -> None:
