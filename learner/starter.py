@@ -34,7 +34,8 @@ CHAT_TEMPLATE = (
 {% endfor -%}<|im_end|>
 {% endif -%}
 {%- for m in messages -%}<|im_start|>{{ m.role }}
-{% if m.content is string -%}{{ m.content }}{%- elif m.content -%}{%- for part in m.content if part.type == 'text' -%}{{ part.text }}{%- endfor -%}{%- endif -%}
+{% if m.content is string -%}{{ m.content }}{%- elif m.content -%}
+{%- for part in m.content if part.type == 'text' -%}{{ part.text }}{%- endfor -%}{%- endif -%}
 {%- for c in m.tool_calls or [] -%}<tool_call>{"name":{{ c.function.name | tojson }},"arguments":
 {{- c.function.arguments if c.function.arguments is string else c.function.arguments | tojson(separators=(',', ':')) -}}
 }</tool_call>{%- endfor -%}<|im_end|>
@@ -80,7 +81,7 @@ def train_tokenizer(texts: Iterable[str]) -> Any:
 
 
 CONTEXT = 2048
-SIZES: dict[str, dict[str, int]] = {
+SIZES: dict[str, dict[str, Any]] = {
     "starter": {
         "hidden_size": 192,
         "num_hidden_layers": 8,

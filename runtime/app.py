@@ -64,7 +64,8 @@ def create_app(
             app.state.services = await _build(stack, settings, policy, renderer, engine, executor)
             yield
 
-    app = FastAPI(title="hone", lifespan=lifespan)
+    # the interactive pages would load their scripts from elsewhere; /openapi.json stays
+    app = FastAPI(title="hone", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.add_middleware(SameOriginOnly, hosts=(*settings.allowed_hosts, settings.host))
     errors.install(app)
     for module in (chat, models, tools, traces, adapters, health, pages):
@@ -100,7 +101,8 @@ async def _build(
         await asyncio.to_thread(_register_builtins, catalogue, settings.home)
 
     deployment = Deployment(engine)
-    live = LivePolicy(policy, deployment, poll_s=settings.poll_s)
+    # half of the places, so that turns on older adapters can end while newer ones come in
+    live = LivePolicy(policy, deployment, poll_s=settings.poll_s, max_resident=max(2, settings.max_adapters // 2))
     await live.refresh()
     follower = asyncio.create_task(live.run(), name="follow-deployment")
     stack.push_async_callback(_stop, follower)
@@ -139,7 +141,9 @@ async def _load_policy(settings: Settings) -> Policy:
     if settings.vllm_urls:
         from runtime.policy.vllm import VllmPolicy
 
-        return VllmPolicy(settings.vllm_urls[0], settings.vllm_model or settings.model)
+        return await asyncio.to_thread(
+            VllmPolicy.load, settings.vllm_urls, model=settings.vllm_model, base=settings.model
+        )
     from runtime.policy.embedded import EmbeddedPolicy  # torch takes seconds to import: only who runs a model pays
 
     return await asyncio.to_thread(

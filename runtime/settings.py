@@ -38,10 +38,10 @@ class Settings(BaseSettings):
     vllm_urls: Annotated[tuple[str, ...], NoDecode] = ()
     """Base URLs of vLLM servers; empty: the model runs in this process."""
     vllm_model: str | None = None
-    """Name under which vLLM serves the base; None: `model`."""
+    """Name under which vLLM serves the base; None: what the first server names."""
     threads: int | None = Field(default=None, ge=1)
     """CPU threads of the model in this process; None leaves torch's own choice."""
-    max_adapters: int = Field(default=8, ge=2)
+    max_adapters: int = Field(default=8, ge=4)
     """Adapters that the model in this process keeps resident."""
     poll_s: float = Field(default=0.25, gt=0, le=60)
     """Seconds between two looks at the deployment pointer."""

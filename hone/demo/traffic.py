@@ -16,9 +16,10 @@ from pydantic import BaseModel, ConfigDict
 from hone.demo.world import OUT_OF_SCOPE, SCOPE_WORDS, UNSAFE, WANTS, Want
 
 Split = Literal["live", "gate", "held_out"]
+Wish = Literal["execute", "clarify", "refuse"]
 TRAFFIC_FILE = Path(__file__).with_name("traffic.jsonl")
 COUNTS: dict[Split, int] = {"live": 360, "gate": 200, "held_out": 360}
-MIX = {"execute": 0.55, "clarify": 0.27, "refuse": 0.18}
+MIX: dict[Wish, float] = {"execute": 0.55, "clarify": 0.27, "refuse": 0.18}
 
 
 class Visit(BaseModel):
@@ -28,7 +29,7 @@ class Visit(BaseModel):
 
     id: str
     split: Split
-    wants: Literal["execute", "clarify", "refuse"]
+    wants: Wish
     """The right first decision."""
     opening: str
     tool: str | None = None
@@ -112,7 +113,7 @@ def draw_visits(seed: int = 7) -> Iterator[Visit]:
         wants = [w for w in WANTS if w.never_train == (split != "live")]
         made = 0
         while made < count:
-            kind = rng.choices(tuple(MIX), tuple(MIX.values()))[0]
+            kind: Wish = rng.choices(tuple(MIX), tuple(MIX.values()))[0]
             visit_id = f"{split}-{made:03d}"
             if kind == "refuse":
                 visit = _refuse_visit(rng, visit_id, split)

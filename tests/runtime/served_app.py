@@ -44,10 +44,12 @@ def served_app(
     tools: Sequence[ToolSpec] = (),
     results: Mapping[str, Any] | None = None,
     executor: Executor | None = None,
+    logprob: Mapping[str | None, float] | None = None,
     **settings: Any,
 ) -> Iterator[ServedApp]:
     """`results` makes the tools answer from a table; without it they are run."""
     policy = ScriptedPolicy(renderer.tokenizer, script)
+    policy.logprob.update(logprob or {})
     chosen = Settings(home=home, **{"builtin_tools": False, **settings})
     fake = TableExecutor(results) if results is not None else executor
     app = create_app(chosen, policy=policy, renderer=renderer, executor=fake)

@@ -119,7 +119,7 @@ async def test_arguments_that_stay_wrong_end_the_turn(tmp_path: Path, renderer: 
 
 @pytest.mark.parametrize("value", ['"\\ud800"', "1e999", "NaN", "1" + "0" * 40])
 async def test_values_that_cannot_be_kept_count_as_unreadable(tmp_path: Path, renderer: Renderer, value: str) -> None:
-    odd = '<tool_call>{"name": "weather", "arguments": {"city": %s}}</tool_call>' % value
+    odd = '<tool_call>{"name": "weather", "arguments": {"city": VALUE}}</tool_call>'.replace("VALUE", value)
     anything = tool(parameters={"type": "object", "properties": {"city": {}}})
     async with running_agent(tmp_path, renderer, [odd, "Never mind."], tools=[anything], results=NOON) as agent:
         result = await agent.say("weather")
@@ -190,9 +190,8 @@ async def test_sampling_parameters_reach_the_policy(tmp_path: Path, renderer: Re
 async def test_old_exchanges_leave_a_prompt_that_would_not_fit(tmp_path: Path, renderer: Renderer) -> None:
     async with running_agent(tmp_path, renderer, ["ok."] * 40) as agent:
         agent.policy.context_length = 700
-        for number in range(6):
-            result = await agent.say(f"message {number}: " + "long words and more " * 5, thread="t")
-    assert result.dropped > 0
+        results = [await agent.say(f"message {n}: " + "long words and more " * 5, thread="t") for n in range(6)]
+    assert [results[0].dropped, results[-1].dropped > 0] == [0, True]
     assert "message 5" in agent.last_prompt
     assert "message 0" not in agent.last_prompt
 
@@ -246,6 +245,7 @@ async def test_an_adapter_change_in_mid_turn_waits_for_the_next_turn(tmp_path: P
     async with running_agent(tmp_path, renderer, [CALL, "Sunny.", "Bye."], tools=[tool()]) as agent:
 
         def swap_and_answer(arguments: dict[str, object]) -> str:
+            assert agent.pointer.leased == [Serving()], "the adapter is kept while the turn goes on"
             agent.policy.resident.add("hone-v2-def")
             agent.pointer.served = Serving("hone-v2-def", "e" * 64)
             return json.dumps("sunny")
@@ -254,6 +254,7 @@ async def test_an_adapter_change_in_mid_turn_waits_for_the_next_turn(tmp_path: P
         await agent.say("weather in Oslo")
         await agent.say("bye")
     assert agent.policy.served == [None, None, "hone-v2-def"]
+    assert agent.pointer.leased == []
     assert [trace.adapter for trace in agent.recorder.traces] == [None, "hone-v2-def"]
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import openai
 import pytest
@@ -11,7 +12,7 @@ from tests.runtime.agent_parts import CITY, execute, tool
 from tests.runtime.served_app import ServedApp, served_app
 
 CALL = execute(("forecast", {"city": "Oslo"}))
-OFFERED = {"type": "function", "function": {"name": "forecast", "description": "Forecast.", "parameters": CITY}}
+OFFERED: Any = {"type": "function", "function": {"name": "forecast", "description": "Forecast.", "parameters": CITY}}
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +129,7 @@ def test_bounds_beyond_64_bits_do_no_harm(server: ServedApp) -> None:
     assert reply.choices[0].message.content == "Hello."
 
 
-@pytest.mark.parametrize("arguments", ["{", "[]", '{"n": 1%s}' % ("0" * 40), '{"n": NaN}'])
+@pytest.mark.parametrize("arguments", ["{", "[]", '{"n": 1' + "0" * 40 + "}", '{"n": NaN}'])
 def test_calls_that_cannot_be_read_are_named(server: ServedApp, arguments: str) -> None:
     call = {"id": "c", "type": "function", "function": {"name": "forecast", "arguments": arguments}}
     with pytest.raises(openai.BadRequestError, match=r"messages\.1\.tool_calls\.0\.function\.arguments"):

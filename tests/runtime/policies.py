@@ -1,0 +1,82 @@
+"""The policies under contract: the one in process, and a real vLLM server built for CPU, both on the starter model."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx2
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM
+
+ROOT = Path(__file__).resolve().parents[2]
+STARTER = ROOT / "models" / "starter"
+VLLM_PYTHON = ROOT / ".venv-vllm" / "bin" / "python"
+UP_WITHIN_S = 240.0
+
+
+def write_random_adapter(folder: Path, seed: int) -> Path:
+    """A LoRA adapter, as PEFT saves one, whose weights are large enough to change greedy answers."""
+    torch.manual_seed(seed)
+    base = AutoModelForCausalLM.from_pretrained(STARTER, dtype=torch.float32)
+    config = LoraConfig(r=8, lora_alpha=32, target_modules=["q_proj", "v_proj", "o_proj"], task_type="CAUSAL_LM")
+    tuned = get_peft_model(base, config)
+    for name, weight in tuned.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=1.0)
+    tuned.save_pretrained(folder)
+    return folder
+
+
+@contextmanager
+def vllm_server(log: Path) -> Iterator[str]:
+    """Base URL of a vLLM server of its own, ended with all its processes."""
+    assert VLLM_PYTHON.exists(), f"no vLLM at {VLLM_PYTHON}: run `make vllm`"
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    limits = ["--max-model-len", "512", "--max-loras", "4", "--max-lora-rank", "16", "--max-num-seqs", "16"]
+    command = [
+        str(VLLM_PYTHON),
+        "-m",
+        "vllm.entrypoints.openai.api_server",
+        "--model",
+        str(STARTER),
+        "--dtype",
+        "float32",
+    ]
+    command += ["--enable-lora", *limits, "--host", "127.0.0.1", "--port", str(port), "--enforce-eager"]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("VIRTUAL_ENV", "PYTHON"))} | {
+        "VLLM_CPU_KVCACHE_SPACE": "1",
+        "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True",
+        "HF_HUB_OFFLINE": "1",
+        "VLLM_NO_USAGE_STATS": "1",
+    }
+    with log.open("w") as out:
+        process = subprocess.Popen(
+            command, stdout=out, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+        )
+    try:
+        _wait(f"http://127.0.0.1:{port}", process, log)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + UP_WITHIN_S
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            if httpx2.get(f"{url}/health", timeout=2).status_code == 200:
+                return
+        except httpx2.TransportError:
+            time.sleep(0.5)
+    raise AssertionError(
+        f"vLLM was not up within {UP_WITHIN_S:.0f} s (exit code {process.poll()}):\n{log.read_text()[-3000:]}"
+    )

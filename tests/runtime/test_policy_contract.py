@@ -1,0 +1,134 @@
+"""What every policy keeps, run on the embedded one and on a real vLLM server."""
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from runtime.errors import AdapterRejected, PromptTooLong, UnknownAdapter
+from runtime.policy.base import Policy, SamplingParams
+from runtime.policy.embedded import EmbeddedPolicy
+from runtime.policy.vllm import VllmPolicy
+from runtime.prompt import Prompt, Renderer
+from tests.runtime.policies import STARTER, vllm_server, write_random_adapter
+
+pytestmark = pytest.mark.timeout(400)
+
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "find_recipe",
+        "description": "Find a recipe",
+        "parameters": {"type": "object", "properties": {"title": {"type": "string"}}, "required": ["title"]},
+    },
+}
+GREEDY = SamplingParams(max_tokens=40)
+
+
+@pytest.fixture(scope="module")
+def renderer() -> Renderer:
+    return Renderer.load(STARTER)
+
+
+@pytest.fixture(scope="module")
+def prompt(renderer: Renderer) -> Prompt:
+    return renderer.render([{"role": "user", "content": "find recipe called lemon soup"}], [TOOL])
+
+
+@pytest.fixture(scope="module")
+def vllm_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with vllm_server(tmp_path_factory.mktemp("vllm") / "server.log") as url:
+        yield url
+
+
+@pytest.fixture(params=["embedded", "vllm"])
+async def policy(request: pytest.FixtureRequest) -> AsyncIterator[Policy]:
+    made: Policy
+    if request.param == "embedded":
+        made = EmbeddedPolicy.load(STARTER)
+    else:
+        made = await asyncio.to_thread(VllmPolicy.load, request.getfixturevalue("vllm_url"), base=STARTER)
+    yield made
+    await made.close()
+
+
+def new_name() -> str:
+    return f"test-{uuid4().hex[:8]}"
+
+
+async def test_greedy_writes_what_transformers_writes(policy: Policy, prompt: Prompt, renderer: Renderer) -> None:
+    model = AutoModelForCausalLM.from_pretrained(STARTER, dtype=torch.float32)
+    ids = torch.tensor([prompt.token_ids])
+    expected = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=40, do_sample=False)[
+        0, ids.shape[1] :
+    ]
+    completion = await policy.sample(prompt.token_ids, GREEDY)
+    assert list(completion.token_ids) == expected.tolist()
+    assert completion.text == renderer.decode(completion.token_ids)
+    assert completion.finish_reason == "stop"
+
+
+async def test_logprobs_are_those_of_the_tokens_that_were_sampled(policy: Policy, prompt: Prompt) -> None:
+    completion = await policy.sample(prompt.token_ids, SamplingParams(max_tokens=40, temperature=1.0, seed=3))
+    assert len(completion.token_ids) == len(completion.logprobs)
+    scored = await policy.score(prompt.token_ids, completion.token_ids)
+    assert completion.logprobs == pytest.approx(scored, abs=5e-3)
+
+
+async def test_a_seed_gives_the_same_completion_again(policy: Policy, prompt: Prompt) -> None:
+    params = SamplingParams(max_tokens=40, temperature=1.0, seed=11)
+    first, *others = await asyncio.gather(*(policy.sample(prompt.token_ids, params) for _ in range(4)))
+    assert {other.token_ids for other in others} == {first.token_ids}
+
+
+async def test_an_adapter_under_a_new_name_changes_the_answer_and_leaves_the_base(
+    policy: Policy, prompt: Prompt, tmp_path: Path
+) -> None:
+    base = await policy.sample(prompt.token_ids, GREEDY)
+    first, second = new_name(), new_name()
+    await policy.load_adapter(first, write_random_adapter(tmp_path / "first", 1))
+    await policy.load_adapter(second, write_random_adapter(tmp_path / "second", 2))
+    names = (None, first, second, None)
+    answers = await asyncio.gather(*(policy.sample(prompt.token_ids, GREEDY, adapter=name) for name in names))
+    assert answers[0].token_ids == answers[3].token_ids == base.token_ids
+    assert len({answer.token_ids for answer in answers}) == 3
+    assert [answer.adapter for answer in answers] == list(names)
+    assert {first, second} <= await policy.adapters()
+    await policy.unload_adapter(first)
+    assert first not in await policy.adapters()
+
+
+async def test_an_adapter_that_is_not_resident_is_named(policy: Policy, prompt: Prompt) -> None:
+    with pytest.raises(UnknownAdapter, match="no-such-adapter"):
+        await policy.sample(prompt.token_ids, GREEDY, adapter="no-such-adapter")
+
+
+async def test_a_corrupt_adapter_is_refused_and_nothing_stays(policy: Policy, prompt: Prompt, tmp_path: Path) -> None:
+    whole = write_random_adapter(tmp_path / "whole", 5)
+    cut = tmp_path / "cut"
+    shutil.copytree(whole, cut)
+    weights = cut / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    name = new_name()
+    with pytest.raises(AdapterRejected):
+        await policy.load_adapter(name, cut)
+    assert name not in await policy.adapters()
+    assert (await policy.sample(prompt.token_ids, GREEDY)).text
+
+
+async def test_many_requests_at_once_each_get_their_own_answer(policy: Policy, renderer: Renderer) -> None:
+    words = ["apple", "bread", "cheese", "lemon", "salad", "pasta", "pizza", "rice"] * 2
+    prompts = [renderer.render([{"role": "user", "content": f"find recipe called {w}"}], [TOOL]) for w in words]
+    together = await asyncio.gather(*(policy.sample(p.token_ids, GREEDY) for p in prompts))
+    alone = [await policy.sample(p.token_ids, GREEDY) for p in prompts[:4]]
+    assert [c.text for c in together[:4]] == [c.text for c in alone]
+
+
+async def test_a_prompt_without_room_is_refused(policy: Policy) -> None:
+    with pytest.raises(PromptTooLong):
+        await policy.sample([300] * 4000, GREEDY)
