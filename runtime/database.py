@@ -20,6 +20,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
+from sqlalchemy import event, exc
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 
@@ -76,7 +77,7 @@ def open_database(url: str) -> Engine:
         if engine.dialect.name == "sqlite":
             _enable_wal(engine)
         _migrate(engine, shown)
-    except (sa.exc.SQLAlchemyError, CommandError) as e:
+    except (exc.SQLAlchemyError, CommandError) as e:
         engine.dispose()
         raise StoreError(
             f"cannot open the database {shown}: {_cause(e)}; check that it is a hone database that this user may "
@@ -138,9 +139,9 @@ def _finite(value: Any) -> Any:
 def _classified(engine: Engine) -> Iterator[None]:
     try:
         yield
-    except sa.exc.IntegrityError as e:
+    except exc.IntegrityError as e:
         raise StoreError(f"refused, since it contradicts what is stored: {_cause(e)}; nothing was changed") from e
-    except sa.exc.DBAPIError as e:
+    except exc.DBAPIError as e:
         shown = engine.url.render_as_string(hide_password=True)
         raise StoreError(
             f"the database {shown} failed: {_cause(e)}; check that it is running and undamaged, that nothing else "
@@ -156,7 +157,7 @@ def _cause(error: Exception) -> str:
 def _parse(url: str) -> URL:
     try:
         location = make_url(url)
-    except sa.exc.ArgumentError as e:
+    except exc.ArgumentError as e:
         raise StoreError(f"{url!r} is no database URL: write sqlite:///PATH or postgresql://USER@HOST/NAME") from e
     backend = location.get_backend_name()
     if backend not in ("sqlite", "postgresql"):
@@ -180,11 +181,11 @@ def _create_engine(location: URL) -> Engine:
             pool_pre_ping=not is_sqlite,
             connect_args={"timeout": BUSY_TIMEOUT_S} if is_sqlite else {},
         )
-    except (sa.exc.ArgumentError, ImportError) as e:
+    except (exc.ArgumentError, ImportError) as e:
         raise StoreError(f"no driver for {location.drivername!r} databases: {e}; install it with pip") from e
     if is_sqlite:
-        sa.event.listen(engine, "connect", _prepare_sqlite)
-        sa.event.listen(engine, "begin", _begin_sqlite)
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
     return engine
 
 
@@ -214,7 +215,7 @@ def _enable_wal(engine: Engine) -> None:
         except Exception as e:
             # the driver's own exceptions: only "locked" is worth waiting for
             if "locked" not in str(e) or time.monotonic() > deadline:
-                raise sa.exc.OperationalError("PRAGMA journal_mode=WAL", None, e) from e
+                raise exc.OperationalError("PRAGMA journal_mode=WAL", None, e) from e
             time.sleep(0.02)
         finally:
             raw.close()

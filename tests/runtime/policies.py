@@ -29,7 +29,7 @@ def write_random_adapter(folder: Path, seed: int) -> Path:
     for name, weight in tuned.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(weight, std=1.0)
-    tuned.save_pretrained(folder)
+    tuned.save_pretrained(str(folder))
     return folder
 
 

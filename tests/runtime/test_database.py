@@ -8,6 +8,7 @@ import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from sqlalchemy import exc
 
 import runtime.agent.tables
 import runtime.policy.deployment
@@ -139,7 +140,7 @@ def test_an_instant_without_a_time_zone_is_refused(engine: sa.Engine) -> None:
     table = sa.Table("instants", sa.MetaData(), sa.Column("at", UtcDateTime()))
     with writing(engine) as connection:
         table.create(connection)
-    with pytest.raises(sa.exc.StatementError, match="no time zone"), writing(engine) as connection:
+    with pytest.raises(exc.StatementError, match="no time zone"), writing(engine) as connection:
         connection.execute(sa.insert(table).values(at=datetime(2026, 5, 3)))
 
 

@@ -4,6 +4,7 @@ import asyncio
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -62,7 +63,7 @@ def new_name() -> str:
 
 
 async def test_greedy_writes_what_transformers_writes(policy: Policy, prompt: Prompt, renderer: Renderer) -> None:
-    model = AutoModelForCausalLM.from_pretrained(STARTER, dtype=torch.float32)
+    model: Any = AutoModelForCausalLM.from_pretrained(STARTER, dtype=torch.float32)
     ids = torch.tensor([prompt.token_ids])
     expected = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=40, do_sample=False)[
         0, ids.shape[1] :

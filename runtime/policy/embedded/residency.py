@@ -4,6 +4,7 @@ PEFT does the work. It keeps its own names for the adapters, so that ours may be
 alone calls it.
 """
 
+import warnings
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -98,7 +99,10 @@ class ResidentAdapters:
 
     def _detach(self, slot: str) -> None:
         if self._peft is not None and slot in self._peft.peft_config:
-            self._tuner.delete_adapter(slot)
+            with warnings.catch_warnings():
+                # PEFT says that the deleted adapter was active; `_settle` goes back to the base right after.
+                warnings.simplefilter("ignore")
+                self._tuner.delete_adapter(slot)
 
     def _settle(self) -> None:
         """Back to the base: loading and deleting move PEFT's active adapter as they please."""
