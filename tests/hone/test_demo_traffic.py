@@ -1,0 +1,57 @@
+"""The demo's users: what they ask, how they react, and that held-out requests stay apart."""
+
+from hone.demo.play import is_satisfied, react
+from hone.demo.traffic import TRAFFIC_FILE, Visit, draw_visits, read_traffic
+from hone.demo.world import WANTS
+
+NEVER = {w.tool for w in WANTS if w.never_train}
+VISIT = Visit(
+    id="v",
+    split="live",
+    wants="clarify",
+    opening="book a table",
+    tool="reserve_table",
+    arguments={"guests": 3},
+    missing=("guests",),
+    replies={"guests": "3"},
+    restate="reserve a table with guests 3",
+)
+
+
+def said(decision: str, **more: object) -> dict[str, object]:
+    return {"decision": decision, "steps": [{"decision": decision, **more}]}
+
+
+def test_the_committed_traffic_is_what_the_world_draws() -> None:
+    assert read_traffic(TRAFFIC_FILE) == list(draw_visits())
+
+
+def test_no_request_is_met_on_two_sides() -> None:
+    visits = read_traffic()
+    assert len({v.opening for v in visits}) == len(visits)
+    assert all((v.tool in NEVER) == (v.split != "live") for v in visits if v.tool)
+    assert all(NEVER.isdisjoint(v.shown) for v in visits if v.split == "live")
+
+
+def test_enough_held_out_requests_of_each_class() -> None:
+    held_out = [v for v in read_traffic() if v.split == "held_out"]
+    assert len(held_out) >= 300
+    assert min(sum(v.wants == kind for v in held_out) for kind in ("execute", "clarify", "refuse")) >= 40
+
+
+def test_a_user_answers_what_is_asked() -> None:
+    told = said("clarify") | {"missing": [{"tool": "reserve_table", "parameter": "guests"}]}
+    assert react(VISIT, told, 0) == "3"
+
+
+def test_a_user_objects_to_a_wrong_call_and_repeats_after_a_refusal() -> None:
+    wrong = said("answer", calls=[{"tool": "reserve_table", "arguments": {"guests": 4}}])
+    assert react(VISIT, wrong, 0) == "No, I meant: reserve a table with guests 3"
+    assert react(VISIT, said("refuse"), 0) == VISIT.restate
+    assert react(VISIT, said("refuse"), 2) is None
+
+
+def test_a_user_is_content_with_the_call_that_was_meant() -> None:
+    right = said("answer", calls=[{"tool": "reserve_table", "arguments": {"guests": 3}}])
+    assert is_satisfied(VISIT, right)
+    assert react(VISIT, right, 0) is None
