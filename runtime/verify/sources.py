@@ -137,6 +137,8 @@ def _leaves(text: str) -> list[str]:
 
 def _walk(data: Any) -> Iterator[str]:
     if isinstance(data, Mapping):
+        if set(data) == {"error", "message"}:
+            return  # an error quotes the arguments it refuses; quoted back, an invented value is no better grounded
         for key, value in data.items():
             yield key
             yield from _walk(value)
