@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch.utils.data import DataLoader, IterableDataset
 
 from learner.branched import Branches, use_branched_attention
@@ -109,10 +110,11 @@ def share_of_lr(step: int, arguments: argparse.Namespace) -> float:
     return warm * min(1.0, max(0.0, (arguments.steps - step) / max(1, arguments.decay)))
 
 
-def prepare_tokenizer(run: Path, seed: int) -> Renderer:
+def prepare_tokenizer(run: Path, seed: int, init: Path | None) -> Renderer:
     folder = run / "tokenizer"
     if not (folder / "tokenizer.json").exists():
-        train_tokenizer(tokenizer_texts(seed)).save_pretrained(folder)
+        tokenizer = Renderer.load(init).tokenizer if init else train_tokenizer(tokenizer_texts(seed))
+        tokenizer.save_pretrained(folder)
     return Renderer.load(folder)
 
 
@@ -153,9 +155,11 @@ def train(arguments: argparse.Namespace) -> None:
     torch.manual_seed(arguments.seed)
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    renderer = prepare_tokenizer(run, arguments.seed)
+    renderer = prepare_tokenizer(run, arguments.seed, arguments.init)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     trainer = Trainer(build_model(arguments.size, renderer.tokenizer).to(device), arguments)
+    if arguments.init:
+        trainer.model.load_state_dict(load_file(arguments.init / "model.safetensors"), strict=False)
     step, family = load_checkpoint(run, trainer)
     print(f"{sum(p.numel() for p in trainer.model.parameters()):,} parameters, from step {step}", flush=True)
     step = _copy_stage(trainer, arguments, step)
@@ -165,7 +169,7 @@ def train(arguments: argparse.Namespace) -> None:
 
 
 def _copy_stage(trainer: Trainer, arguments: argparse.Namespace, step: int) -> int:
-    while step < arguments.copy_steps:
+    while step < (0 if arguments.init else arguments.copy_steps):
         generator = torch.Generator().manual_seed(arguments.seed * 1_000_003 + step)
         ids, positions, targets = (t.to(trainer.device) for t in copy_batch(generator, 64, 96))
         branches = Branches.of(torch.zeros_like(ids), prefix=ids.shape[1], slot=0)
@@ -210,6 +214,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder for the finished model")
     parser.add_argument("--run", type=Path, default=Path("runs/pretrain"), help="checkpoints, tokenizer and loss log")
+    parser.add_argument("--init", type=Path, help="go on from this finished model, with its tokenizer")
     parser.add_argument("--size", choices=tuple(SIZES), default="starter")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--steps", type=int, default=9000, help="optimiser steps in all, copying included")
