@@ -132,9 +132,13 @@ class Conversation:
         following = step.turn + 1
         return self._traces[following] if following < len(self._traces) else None
 
+    def replies(self, turn: int) -> tuple[str, ...]:
+        """What the user said to begin a turn: several messages where nothing was decided in between."""
+        return tuple(message_text(message) for message in _opening(self._traces[turn]))
+
     def request(self, turn: int) -> str:
-        """What the user said to begin a turn."""
-        return "\n".join(message_text(message) for message in _opening(self._traces[turn]))
+        """The same as one text."""
+        return "\n".join(self.replies(turn))
 
     def before(self, step: Step) -> Iterator[Step]:
         """Earlier decisions of the same turn."""

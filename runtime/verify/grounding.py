@@ -12,8 +12,8 @@ The sources are those of `runtime.verify.sources`. A value is grounded when
   figures within dates and clock times count only for parameters named for parts of these;
 - date, time or both in ISO form without a zone: the day and the time are stated; days relative to today are counted
   from the only day that the system message names, else the only one in tool results, else the day of the turn;
-- boolean: the parameter's name is said: true plainly ("make it urgent"), false negated ("without sound"); or the user
-  answered no to a question that names it;
+- boolean: the parameter's name is said: true plainly ("make it urgent"), false negated ("without sound", "sound: off");
+  or the user answered no to a question that names it;
 - array and object: all members are grounded, and there is at least one;
 - null: the schema allows it.
 
@@ -75,6 +75,7 @@ _NEGATIONS = frozenset(
         "minus",
     }
 )
+_OFF = frozenset({"off", "no", "false"})
 _FLAG_WORDS = frozenset(
     {
         "is",
@@ -261,12 +262,12 @@ def _boolean_grounded(value: bool, name: str, context: Context) -> bool:
     telling = [word for word in _name_words(name) if word not in _FLAG_WORDS]
     if not telling:
         return False
+    negated = [any(_says(source, word, negated=True) for word in telling) for source in context.said_words]
     if value:
-        return any(any(_says(source, word) for word in telling) for source in context.said_words)
+        plain = [any(_says(source, word) for word in telling) for source in context.said_words]
+        return any(is_plain and not is_negated for is_plain, is_negated in zip(plain, negated, strict=True))
     denied = [words(text) for text in context.denied]
-    return any(_says(source, word, negated=True) for source in context.said_words for word in telling) or any(
-        _says(source, word) for source in denied for word in telling
-    )
+    return any(negated) or any(_says(source, word) for source in denied for word in telling)
 
 
 def is_said(name: str, text: str) -> bool:
@@ -276,12 +277,11 @@ def is_said(name: str, text: str) -> bool:
 
 
 def _says(source: Sequence[str], word: str, *, negated: bool = False) -> bool:
-    """Whether the source has the word, in this or a kindred form, with or without a negation shortly before it."""
+    """Whether the source has the word, in this or a kindred form, plainly or negated ("without it", "it: no")."""
     for place, other in enumerate(source):
         if _kindred(word, other):
-            before = source[max(0, place - 3) : place]
-            is_off = place + 1 < len(source) and source[place + 1] == "off"
-            if (is_off or not _NEGATIONS.isdisjoint(before)) == negated:
+            before, after = source[max(0, place - 3) : place], source[place + 1 : place + 2]
+            if (not _NEGATIONS.isdisjoint(before) or not _OFF.isdisjoint(after)) == negated:
                 return True
     return False
 

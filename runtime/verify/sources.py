@@ -116,8 +116,8 @@ def message_text(message: Mapping[str, Any]) -> str:
 
 
 def split(text: str) -> list[str]:
-    """The words of a text as written, without edge punctuation."""
-    parts = (part.strip(_EDGES) for part in _SEPARATORS.split(unicodedata.normalize("NFKC", text)))
+    """The words of a text as written, without edge punctuation; "#42" is 42, but "C#" stays."""
+    parts = (part.strip(_EDGES).lstrip("#") for part in _SEPARATORS.split(unicodedata.normalize("NFKC", text)))
     return [part for part in parts if part]
 
 

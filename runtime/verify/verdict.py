@@ -164,10 +164,11 @@ class _Judge:
         following = self._conversation.next_turn(step)
         if following is None or (following.created_at - step.trace.created_at).total_seconds() > self._window_s:
             return None
-        before, after = self._conversation.request(step.turn), self._conversation.request(step.turn + 1)
-        if objects(after):
+        before, after = self._conversation.request(step.turn), self._conversation.replies(step.turn + 1)
+        if any(objects(reply) for reply in after):
             return self._corrected(step) or self._unverified(step, Reason.USER_OBJECTED)
-        return self._unverified(step, Reason.USER_REPEATED) if repeats(before, after) else None
+        is_repeated = any(repeats(before, reply) for reply in after)
+        return self._unverified(step, Reason.USER_REPEATED) if is_repeated else None
 
     def _corrected(self, step: Step) -> Verdict | None:
         """After an objection: the call that the user did want, if it could be known before."""

@@ -131,5 +131,6 @@ def _messages(decision: Decision, outcomes: Sequence[ToolOutcome]) -> list[dict[
     if isinstance(decision, Refuse):
         return [{"role": "assistant", "content": decision.reason}]
     if isinstance(decision, Invalid):
-        return [{"role": "assistant", "content": decision.raw}, {"role": "user", "content": f"Error: {decision.error}"}]
+        error = json.dumps({"error": "invalid_output", "message": decision.error})
+        return [{"role": "assistant", "content": decision.raw}, {"role": "tool", "content": error}]
     return [{"role": "assistant", "content": decision.text}]
