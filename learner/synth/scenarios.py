@@ -347,7 +347,7 @@ def _restated_situation(rng: random.Random, side: Side, toolset: list[InventedTo
     """The agent erred, and the user says the whole request again."""
     tool = rng.choice(toolset)
     names = _complete_names(rng, tool)
-    vague = utterances.request(rng, tool, {n for n in names if rng.random() < 0.7}, toolset)
+    vague = utterances.request(rng, tool, {n for n in sorted(names) if rng.random() < 0.7}, toolset)
     full = utterances.request(rng, tool, names, toolset)
     erred: tuple[dict[str, Any], ...]
     other = rng.choice(toolset)
