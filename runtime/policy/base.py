@@ -1,7 +1,7 @@
 """The policy protocol: base weights plus, per request, at most one live adapter.
 
 Two implementations keep it honest: `runtime.policy.embedded` (torch, in process) and `runtime.policy.vllm` (HTTP to a
-vLLM server). The contract suite in `tests/runtime/policy_contract.py` runs on both. A policy knows tokens, not messages:
+vLLM server). The contract suite in `tests/runtime/test_policy_contract.py` runs on both. A policy knows tokens, not messages:
 rendering is `runtime.prompt`, parsing `runtime.decision`.
 """
 

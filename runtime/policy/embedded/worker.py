@@ -113,6 +113,8 @@ class Worker:
             if isinstance(item, Task):
                 _settle(item.future, item.run)
                 self._let_go()
+                if self._waiting or self._batches:
+                    return True  # tasks without pause must not hold up the running requests
             elif item.adapter is not None and item.adapter not in self.names:
                 _fail(item.future, unknown_adapter(item.adapter, self.names))
             else:
