@@ -1,5 +1,6 @@
 """`hone serve`: the server in this process."""
 
+import socket
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +9,7 @@ import uvicorn
 
 from hone.output import console
 from runtime.app import create_app
+from runtime.errors import BadSettings
 from runtime.settings import check_startable, load_settings
 from runtime.telemetry import configure_logging
 
@@ -24,5 +26,16 @@ def serve(
     check_startable(settings)
     configure_logging(settings)
     app = create_app(settings)
-    console.print(f"hone on http://{settings.host}:{settings.port}")
-    uvicorn.run(app, host=settings.host, port=settings.port, log_level="warning")
+    config = uvicorn.Config(app, host=settings.host, port=settings.port, log_level="warning")
+    listening = _listen(config)  # before it is named: with port 0 only the system knows which port it is
+    console.print(f"hone on http://{settings.host}:{listening.getsockname()[1]}")
+    uvicorn.Server(config).run(sockets=[listening])
+
+
+def _listen(config: uvicorn.Config) -> socket.socket:
+    try:
+        return config.bind_socket()
+    except SystemExit as e:  # uvicorn's way of saying that the address cannot be had
+        raise BadSettings(
+            f"cannot listen on {config.host}:{config.port}: stop what listens there, or give another --port (0: any free one)"
+        ) from e

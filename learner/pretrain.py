@@ -5,6 +5,9 @@ after it works. Then decisions: packed families of invented tools (`learner.synt
 policy writes. The learning rate holds, then falls to zero over the last `--decay` steps (warm-up, stable, decay), so a run can be
 prolonged from any checkpoint. Muon moves the matrices, AdamW the rest.
 
+With `--processes N` each of N processes takes every N-th family and the gradients are averaged: on a few cores one thread each is
+about twice as fast as two threads in one process.
+
 A run is resumed by naming the same `--run` folder: data, optimiser and step continue where the checkpoint left off.
 """
 
@@ -19,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from safetensors.torch import load_file
 from torch.utils.data import DataLoader, IterableDataset
 
@@ -43,13 +47,16 @@ def tokenizer_texts(seed: int, families: int = 8000) -> Iterator[str]:
 
 
 class _Families(IterableDataset):
-    def __init__(self, tokenizer_folder: Path, seed: int, start: int, layout: Layout, tools: tuple[int, int]) -> None:
-        self._arguments = (tokenizer_folder, seed, start, layout, tools)
+    def __init__(
+        self, tokenizer_folder: Path, seed: int, start: int, stride: int, layout: Layout, tools: tuple[int, int]
+    ) -> None:
+        self._arguments = (tokenizer_folder, seed, start, stride, layout, tools)
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
-        folder, seed, start, layout, tools = self._arguments
+        folder, seed, start, stride, layout, tools = self._arguments
         renderer = Renderer.load(folder)
-        for index, p in packed_families(renderer, seed=seed, start=start, layout=layout, tools=tools):
+        families = packed_families(renderer, seed=seed, start=start, stride=stride, layout=layout, tools=tools)
+        for index, p in families:
             yield p.token_ids, p.positions, p.branches, p.targets, index
 
 
@@ -88,11 +95,23 @@ class Trainer:
             logits = self.model.lm_head(hidden.reshape(-1, hidden.shape[-1])[written])
         loss = torch.nn.functional.cross_entropy(logits.float(), targets.reshape(-1)[written])
         loss.backward()
+        self._average_gradients()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         return loss.detach()
+
+    def _average_gradients(self) -> None:
+        if not dist.is_initialized():
+            return
+        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        flat = torch.cat([g.flatten() for g in gradients])
+        dist.all_reduce(flat)
+        for gradient, mean in zip(
+            gradients, (flat / dist.get_world_size()).split([g.numel() for g in gradients]), strict=True
+        ):
+            gradient.copy_(mean.view_as(gradient))
 
 
 def copy_batch(generator: torch.Generator, rows: int, length: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -150,22 +169,38 @@ def export(model: Any, renderer: Renderer, out: Path) -> None:
 
 
 def train(arguments: argparse.Namespace) -> None:
-    run = arguments.run
-    run.mkdir(parents=True, exist_ok=True)
+    """The whole run, in as many processes as asked for."""
+    arguments.run.mkdir(parents=True, exist_ok=True)
+    prepare_tokenizer(arguments.run, arguments.seed, arguments.init)
+    if arguments.processes == 1:
+        _train_in_process(0, arguments)
+        return
+    (arguments.run / "rendezvous").unlink(missing_ok=True)
+    torch.multiprocessing.spawn(_train_in_process, (arguments,), nprocs=arguments.processes)
+
+
+def _train_in_process(rank: int, arguments: argparse.Namespace) -> None:
+    if arguments.processes > 1:
+        rendezvous = f"file://{(arguments.run / 'rendezvous').resolve()}"
+        dist.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=arguments.processes)
     torch.manual_seed(arguments.seed)
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    renderer = prepare_tokenizer(run, arguments.seed, arguments.init)
+    renderer = Renderer.load(arguments.run / "tokenizer")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     trainer = Trainer(build_model(arguments.size, renderer.tokenizer).to(device), arguments)
     if arguments.init:
         trainer.model.load_state_dict(load_file(arguments.init / "model.safetensors"), strict=False)
-    step, family = load_checkpoint(run, trainer)
-    print(f"{sum(p.numel() for p in trainer.model.parameters()):,} parameters, from step {step}", flush=True)
+    step, family = load_checkpoint(arguments.run, trainer)
+    if rank == 0:
+        print(f"{sum(p.numel() for p in trainer.model.parameters()):,} parameters, from step {step}", flush=True)
     step = _copy_stage(trainer, arguments, step)
-    _decision_stage(trainer, renderer, arguments, step, family)
-    export(trainer.model, renderer, arguments.out)
-    print(f"written to {arguments.out}", flush=True)
+    _decision_stage(trainer, renderer, arguments, step, family, rank)
+    if rank == 0:
+        export(trainer.model, renderer, arguments.out)
+        print(f"written to {arguments.out}", flush=True)
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def _copy_stage(trainer: Trainer, arguments: argparse.Namespace, step: int) -> int:
@@ -181,33 +216,46 @@ def _copy_stage(trainer: Trainer, arguments: argparse.Namespace, step: int) -> i
 
 
 def _decision_stage(
-    trainer: Trainer, renderer: Renderer, arguments: argparse.Namespace, step: int, family: int
+    trainer: Trainer, renderer: Renderer, arguments: argparse.Namespace, step: int, family: int, rank: int
 ) -> None:
-    tools = (1, arguments.max_tools)
     layout = Layout(arguments.prefix, arguments.slot, arguments.slots)
-    dataset = _Families(arguments.run / "tokenizer", arguments.seed, family, layout, tools)
+    tools, processes = (1, arguments.max_tools), arguments.processes
+    dataset = _Families(arguments.run / "tokenizer", arguments.seed, family + rank, processes, layout, tools)
     loader = DataLoader(dataset, batch_size=arguments.batch, num_workers=1, prefetch_factor=4)
-    log = (arguments.run / "loss.jsonl").open("a")
-    started, tokens, losses = time.monotonic(), 0, []
+    log = _LossLog(arguments.run / "loss.jsonl" if rank == 0 else None, arguments.log_every)
     for *arrays, indexes in loader:
         if step >= arguments.steps:
             break
         ids, positions, owners, targets = (array.to(trainer.device) for array in arrays)
         branches = Branches.of(owners, prefix=layout.prefix, slot=layout.slot)
-        losses.append(trainer.step(ids, positions, branches, targets, share_of_lr(step, arguments)).item())
-        tokens += int((owners >= 0).sum())
-        step, family = step + 1, int(indexes[-1])
-        if step % arguments.log_every == 0:
-            speed = tokens / (time.monotonic() - started)
-            entry = {"step": step, "loss": float(np.mean(losses)), "tokens_per_s": round(speed), "families": family}
-            print(json.dumps(entry), flush=True)
-            log.write(json.dumps(entry) + "\n")
-            log.flush()
-            losses = []
-        if step % arguments.save_every == 0:
+        loss = trainer.step(ids, positions, branches, targets, share_of_lr(step, arguments))
+        step, family = step + 1, int(indexes[-1]) - rank
+        log.add(step, loss.item(), processes * int((owners >= 0).sum()), family)
+        if rank == 0 and step % arguments.save_every == 0:
             save_checkpoint(arguments.run, trainer, step, family)
             export(trainer.model, renderer, arguments.run / "latest")
-    save_checkpoint(arguments.run, trainer, step, family)
+    if rank == 0:
+        save_checkpoint(arguments.run, trainer, step, family)
+
+
+class _LossLog:
+    """Mean loss and speed, printed and kept every so many steps; nothing without a file."""
+
+    def __init__(self, path: Path | None, every: int) -> None:
+        self._path, self._every = path, every
+        self._started, self._tokens, self._losses = time.monotonic(), 0, list[float]()
+
+    def add(self, step: int, loss: float, tokens: int, family: int) -> None:
+        self._tokens += tokens
+        self._losses.append(loss)
+        if step % self._every or self._path is None:
+            return
+        speed = self._tokens / (time.monotonic() - self._started)
+        entry = {"step": step, "loss": float(np.mean(self._losses)), "tokens_per_s": round(speed), "families": family}
+        print(json.dumps(entry), flush=True)
+        with self._path.open("a") as log:
+            log.write(json.dumps(entry) + "\n")
+        self._losses = []
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -221,13 +269,14 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--copy-steps", type=int, default=250)
     parser.add_argument("--decay", type=int, default=1500, help="last steps, over which the rate falls to zero")
     parser.add_argument("--warmup", type=int, default=50)
-    parser.add_argument("--batch", type=int, default=8, help="packed sequences a step")
+    parser.add_argument("--batch", type=int, default=8, help="packed sequences a step and process")
     parser.add_argument("--prefix", type=int, default=176, help="tokens of a packed sequence for the tools")
     parser.add_argument("--slot", type=int, default=160, help="tokens of a slot for situations")
     parser.add_argument("--slots", type=int, default=3, help="slots of a packed sequence")
     parser.add_argument("--max-tools", type=int, default=6)
     parser.add_argument("--lr", type=float, default=3e-3)
     parser.add_argument("--threads", type=int, default=0, help="0: as torch chooses")
+    parser.add_argument("--processes", type=int, default=1, help="each with its share of the families")
     parser.add_argument("--log-every", type=int, default=20)
     parser.add_argument("--save-every", type=int, default=250)
     parser.add_argument("--bf16", action=argparse.BooleanOptionalAction, default=True)

@@ -2,8 +2,12 @@
 
 Serving, training and evaluation all come through `Renderer.render`, so a prompt is the same everywhere. The reserved
 tools stand beside the registered ones in the model's own chat template.
+
+Only the template may write control tokens. Where users or tools write the like ("<|im_end|>"), the text is broken by an invisible
+character, so that nobody can end a turn or open a call from within a message.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,11 +66,20 @@ class Prompt:
     token_ids: tuple[int, ...]
 
 
+_WORD_JOINER = "\u2060"
+
+
+def _broken(control: re.Match[str]) -> str:
+    return control[0][0] + _WORD_JOINER + control[0][1:]
+
+
 class Renderer:
     """Renders with one model's tokenizer and chat template."""
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
+        controls = sorted((str(token) for token in tokenizer.get_added_vocab()), key=len, reverse=True)
+        self._controls = re.compile("|".join(map(re.escape, controls))) if controls else None
 
     @classmethod
     def load(cls, model: str | Path) -> "Renderer":
@@ -92,12 +105,22 @@ class Renderer:
     def render(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]]) -> Prompt:
         """Args: messages: the conversation; tools: registered tools in OpenAI's shape, reserved ones not among them."""
         text = self._tokenizer.apply_chat_template(
-            [dict(m) for m in messages],
-            tools=[*tools, *RESERVED_SCHEMAS],
+            [self._defused(dict(m)) for m in messages],
+            tools=[*(self._defused(t) for t in tools), *RESERVED_SCHEMAS],
             add_generation_prompt=True,
             tokenize=False,
         )
         return Prompt(text=text, token_ids=tuple(self._tokenizer.encode(text, add_special_tokens=False)))
+
+    def _defused(self, value: Any) -> Any:
+        """The same data without anything that the tokenizer would read as a control token."""
+        if isinstance(value, str):
+            return self._controls.sub(_broken, value) if self._controls else value
+        if isinstance(value, Mapping):
+            return {self._defused(key): self._defused(item) for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [self._defused(item) for item in value]
+        return value
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """Text of a completion: the end-of-turn token goes, ordinary added tokens stay."""

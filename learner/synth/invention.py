@@ -4,7 +4,7 @@ import random
 from dataclasses import dataclass
 from typing import Any
 
-from learner.synth.lexicon import NOUNS_BY_SIDE, VERBS, Side, pseudo_word
+from learner.synth.lexicon import VERBS, WORDS, Side, pseudo_word, real_word
 from learner.synth.parameters import (
     Parameter,
     enum_parameter,
@@ -13,6 +13,16 @@ from learner.synth.parameters import (
     pair_parameters,
     plain_parameter,
 )
+
+
+@dataclass(frozen=True)
+class Phrases:
+    """Whole requests with {parameter} in the place of values."""
+
+    complete: tuple[str, ...]
+    """Each holds every required parameter."""
+    lacking: tuple[str, ...]
+    """Each leaves at least one required parameter out."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +35,10 @@ class InventedTool:
     pair: tuple[str, str] | None = None
     """Names of two parameters that may be said together by `pair_cues`."""
     pair_cues: tuple[str, ...] = ()
+    alias: str = ""
+    """Another word for the noun, which only the description gives away."""
+    phrases: Phrases | None = None
+    """How its users ask for it, where that was written by hand; otherwise requests are put together from verb, noun and cues."""
 
     @property
     def required(self) -> tuple[Parameter, ...]:
@@ -51,21 +65,48 @@ _DESCRIPTIONS = (
     "{Verb}s a {noun} in the {domain} system",
     "{Verb} {noun} ({synonym})",
     "{Synonym} a {noun}",
+    "{Verb} {noun} of a {domain}",
+    "{Verb} {noun} by {parameter}",
+    "Returns the {noun} for the given {parameter}.",
+    "The {noun} of a {domain}, by its {parameter}.",
+    "{Verb}s {noun} with a {parameter}",
+    "A {domain} tool: {verb} {noun}.",
+    "{Verb} one {noun} at a time; needs the {parameter}.",
     "",
 )
+_ALIAS_DESCRIPTIONS = (
+    "{Verb} a {alias}",
+    "{Verb} {alias}",
+    "{Verb} a {noun} or {alias}",
+    "{Verb} {noun}, also called {alias}",
+    "Handles {alias} requests.",
+    "{Alias} {synonym} for the {domain}",
+    "{Synonym} the {alias} by {parameter}",
+    "Returns a {alias}.",
+    "{Noun} service: {synonym} {alias}",
+)
+_JOINTS = ("between", "by", "for", "of", "in", "from", "to", "with", "at", "near", "on", "and", "per")
 
 
 def invent_noun(rng: random.Random, side: Side) -> str:
-    first = pseudo_word(rng, side) if rng.random() < 0.5 else rng.choice(NOUNS_BY_SIDE[side])
+    first = _noun(rng, side)
     if rng.random() < 0.2:
-        second = pseudo_word(rng, side) if rng.random() < 0.5 else rng.choice(NOUNS_BY_SIDE[side])
+        second = _noun(rng, side)
         if second != first:
             return f"{first} {second}"
     return first
 
 
+def _noun(rng: random.Random, side: Side) -> str:
+    word = pseudo_word(rng, side) if rng.random() < 0.45 else real_word(rng, side)
+    return word + "s" if rng.random() < 0.12 and not word.endswith("s") else word
+
+
 def invent_verb(rng: random.Random, side: Side) -> str:
-    return pseudo_word(rng, side) if rng.random() < 0.12 else rng.choice(tuple(VERBS))
+    draw = rng.random()
+    if draw < 0.12:
+        return pseudo_word(rng, side)
+    return rng.choice(WORDS) if draw < 0.2 else rng.choice(tuple(VERBS))
 
 
 def invent_tool(rng: random.Random, side: Side, *, like: InventedTool | None = None) -> InventedTool:
@@ -74,26 +115,43 @@ def invent_tool(rng: random.Random, side: Side, *, like: InventedTool | None = N
     if like is not None:
         verb, noun = (like.verb, noun) if rng.random() < 0.4 else (verb, like.noun)
     parameters, pair, pair_cues = _invent_parameters(rng, side)
-    synonyms = VERBS.get(verb, (verb,))
-    description = rng.choice(_DESCRIPTIONS).format(
-        verb=verb,
-        Verb=verb.capitalize(),
-        noun=noun,
-        domain=pseudo_word(rng),
-        synonym=synonyms[0],
-        Synonym=synonyms[0].capitalize(),
-    )
-    return InventedTool(_join_name(rng, verb, noun), verb, noun, description, parameters, pair, pair_cues)
+    alias = _noun(rng, side) if rng.random() < 0.25 else ""
+    description = _describe(rng, verb, noun, alias, parameters)
+    return InventedTool(_join_name(rng, verb, noun), verb, noun, description, parameters, pair, pair_cues, alias)
+
+
+def _describe(rng: random.Random, verb: str, noun: str, alias: str, parameters: tuple[Parameter, ...]) -> str:
+    synonym = VERBS.get(verb, (verb,))[0]
+    words = {
+        "verb": verb,
+        "noun": noun,
+        "alias": alias,
+        "domain": pseudo_word(rng) if rng.random() < 0.5 else rng.choice(WORDS),
+        "synonym": synonym,
+        "parameter": rng.choice(parameters).words if parameters else "name",
+    }
+    capitals = {key.capitalize(): value.capitalize() for key, value in words.items()}
+    return rng.choice(_ALIAS_DESCRIPTIONS if alias else _DESCRIPTIONS).format(**words, **capitals)
 
 
 def _join_name(rng: random.Random, verb: str, noun: str) -> str:
     parts = [verb, *noun.split()]
     draw = rng.random()
-    if draw < 0.12:
+    if draw < 0.1:
         return parts[0] + "".join(p.capitalize() for p in parts[1:])
-    if draw < 0.2:
+    if draw < 0.13:
+        return "".join(p.capitalize() for p in parts)
+    if draw < 0.19:
         return "_".join([*parts[1:], parts[0]])
-    return "_".join(parts)
+    if draw < 0.25:  # as in "distance_between"
+        return "_".join([*parts[1:], rng.choice(_JOINTS)])
+    if draw < 0.29:
+        return "_".join([*parts[1:], rng.choice(_JOINTS), rng.choice(WORDS)])
+    if draw < 0.32:
+        return "_".join([*parts, rng.choice(_JOINTS), rng.choice(WORDS)])
+    if draw < 0.36:
+        return "_".join(parts[1:])
+    return ("-" if draw < 0.38 else "_").join(parts)
 
 
 def _invent_parameters(
@@ -131,14 +189,3 @@ def _invent_parameter(rng: random.Random, side: Side, required: bool, taken: set
     if draw < 0.93:
         return enum_parameter(rng, required, taken, side)
     return flag_parameter(rng, taken, side)
-
-
-def invent_toolset(rng: random.Random, side: Side, size: int) -> list[InventedTool]:
-    """Tools with different names, half of which share a verb or a noun with a neighbour."""
-    tools: dict[str, InventedTool] = {}
-    while len(tools) < size:
-        like = rng.choice(list(tools.values())) if tools and rng.random() < 0.4 else None
-        tool = invent_tool(rng, side, like=like)
-        if all((tool.verb, tool.noun) != (other.verb, other.noun) for other in tools.values()):
-            tools.setdefault(tool.name, tool)
-    return list(tools.values())

@@ -6,6 +6,7 @@ every pseudo-word belongs to one side, train or eval, by a hash of the word: too
 
 import hashlib
 import random
+from pathlib import Path
 from typing import Literal
 
 Side = Literal["train", "eval"]
@@ -608,46 +609,19 @@ MONTHS = [
     "December",
 ]
 
-_ONSETS = [
-    "b",
-    "c",
-    "d",
-    "f",
-    "g",
-    "h",
-    "j",
-    "k",
-    "l",
-    "m",
-    "n",
-    "p",
-    "r",
-    "s",
-    "t",
-    "v",
-    "w",
-    "z",
-    "br",
-    "cr",
-    "dr",
-    "fl",
-    "gr",
-    "kl",
-    "pl",
-    "pr",
-    "sk",
-    "sl",
-    "st",
-    "tr",
-    "th",
-    "sh",
-    "ch",
-    "vr",
-    "zh",
-    "qu",
-]
-_NUCLEI = ["a", "e", "i", "o", "u", "a", "e", "i", "o", "ai", "ea", "io", "ou"]
-_CODAS = ["", "", "", "n", "r", "l", "s", "t", "m", "k", "x", "nd", "rt", "sk", "lm", "p"]
+_ONSETS = (
+    *"b c d f g h j k l m n p r s t v w z br cr dr fl gr kl pl pr sk sl st tr th sh ch vr zh qu".split(),
+    *"y bl cl fr gl sc sm sn sp sw tw ph wh kn spr str scr thr".split(),
+    "",
+)
+_NUCLEI = (*"a e i o u a e i o ai ea io ou".split(), *"a e i o ee oo au oi ie ay ow y ue".split())
+_CODAS = (*["", "", ""], *"n r l s t m k x nd rt sk lm p".split())
+_INNER = (*[""] * 14, *"n r l s t m c d ct nt st ss ll tt ns rk".split())
+_ENDINGS = (
+    *[""] * 12,
+    *"ght ck ng nt st mp ll ss ff sh ch th rd rn ct pt ft ld lk nk ts b d g ve ce se ge te ke ne le".split(),
+    *"s s es er or ed ing ion tion ment able al ly ity ous ant ent ive ist age ary ure ance ful ness ship".split(),
+)
 
 
 def side_of(word: str) -> Side:
@@ -656,15 +630,34 @@ def side_of(word: str) -> Side:
 
 
 def pseudo_word(rng: random.Random, side: Side | None = None) -> str:
-    """A pronounceable word of one to three syllables; of the given side when one is given."""
+    """A pronounceable word of one to three syllables, half of them with English clusters and endings; of the given side when one
+    is given."""
     while True:
-        syllables = rng.choices((1, 2, 3), (2, 5, 2))[0]
-        word = "".join(rng.choice(_ONSETS) + rng.choice(_NUCLEI) for _ in range(syllables)) + rng.choice(_CODAS)
-        if len(word) >= 3 and (side is None or side_of(word) == side):
+        syllables = rng.choices((1, 2, 3), (3, 5, 1))[0]
+        if rng.random() < 0.5:
+            word = "".join(rng.choice(_ONSETS) + rng.choice(_NUCLEI) for _ in range(syllables)) + rng.choice(_CODAS)
+        else:
+            parts = [rng.choice(_ONSETS) + rng.choice(_NUCLEI) + rng.choice(_INNER) for _ in range(syllables)]
+            word = "".join(parts) + rng.choice(_ENDINGS)
+        if 3 <= len(word) <= 11 and (side is None or side_of(word) == side):
             return word
 
 
-NOUNS_BY_SIDE: dict[Side, tuple[str, ...]] = {
-    "train": tuple(sorted({n for n in NOUNS if side_of(n) == "train"})),
-    "eval": tuple(sorted({n for n in NOUNS if side_of(n) == "eval"})),
-}
+WORDS: tuple[str, ...] = tuple(Path(__file__).with_name("words.txt").read_text().split())
+"""Words that are frequent in public tool-calling requests and tool descriptions."""
+
+
+def _by_side(words: list[str] | tuple[str, ...]) -> dict[Side, tuple[str, ...]]:
+    return {
+        "train": tuple(sorted({w for w in words if side_of(w) == "train"})),
+        "eval": tuple(sorted({w for w in words if side_of(w) == "eval"})),
+    }
+
+
+NOUNS_BY_SIDE = _by_side(NOUNS)
+WORDS_BY_SIDE = _by_side(WORDS)
+
+
+def real_word(rng: random.Random, side: Side) -> str:
+    """A familiar noun or any frequent word."""
+    return rng.choice((NOUNS_BY_SIDE if rng.random() < 0.3 else WORDS_BY_SIDE)[side])

@@ -118,14 +118,15 @@ def _lay_out(prefix: list[int], slots: list[list[tuple[list[int], list[int]]]], 
 
 
 def packed_families(
-    renderer: Renderer, *, seed: int, start: int, layout: Layout, tools: tuple[int, int]
+    renderer: Renderer, *, seed: int, start: int, layout: Layout, tools: tuple[int, int], stride: int = 1
 ) -> Iterator[tuple[int, Packed]]:
-    """Endless; family `i` depends on the seed and on `i` alone, so a run can go on from any `start`."""
+    """Endless: (where to go on, packed). Family `i` depends on the seed and on `i` alone, so a run can go on from any `start`, and
+    several processes can share the families by a `stride`."""
     index = start
     while True:
         rng = random.Random(f"{seed}/pack/{index}")
         family = invent_family(rng, "train", tools=tools, situations=16)
         packed = pack_family(family, renderer, layout, rng)
-        index += 1
+        index += stride
         if packed is not None:
             yield index, packed

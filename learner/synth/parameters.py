@@ -12,14 +12,15 @@ from typing import Any
 from learner.synth.lexicon import (
     ENUMS,
     MONTHS,
-    NOUNS_BY_SIDE,
     PEOPLE,
     PLACES,
     PLAIN,
     UNITS,
+    WORDS,
     ZONES,
     Side,
     pseudo_word,
+    real_word,
 )
 
 Spoken = tuple[Any, str]
@@ -69,9 +70,9 @@ EXPLICIT = (
 def word(rng: random.Random) -> str:
     """One value word: mostly invented."""
     draw = rng.random()
-    if draw < 0.6:
-        invented = pseudo_word(rng)
-        return invented.capitalize() if rng.random() < 0.4 else invented
+    if draw < 0.7:
+        found = pseudo_word(rng) if draw < 0.45 else rng.choice(WORDS)
+        return found.capitalize() if rng.random() < 0.4 else found
     return rng.choice(rng.choice((PLAIN, PLAIN, PLACES, PEOPLE)))
 
 
@@ -94,6 +95,8 @@ def sentence(rng: random.Random) -> Spoken:
 
 def place(rng: random.Random) -> Spoken:
     text = rng.choice(PLACES) if rng.random() < 0.3 else pseudo_word(rng).capitalize()
+    if rng.random() < 0.12:
+        text = rng.choice(WORDS).capitalize()
     if rng.random() < 0.15:
         text = f"{rng.choice(('New', 'Port', 'San', 'Lake', 'Upper'))} {text}"
     if rng.random() < 0.15:
@@ -113,6 +116,27 @@ def code(rng: random.Random) -> Spoken:
     digits = "".join(rng.choice("0123456789") for _ in range(rng.randint(2, 5)))
     text = rng.choice((f"{letters}-{digits}", f"{letters}{digits}", digits, f"{digits}{letters}"))
     return text, rng.choice((text, text, "#" + text)) if text[0].isalpha() else text
+
+
+def site(rng: random.Random) -> Spoken:
+    """A house, a shop, a street: "Blue Harbour", "Mill Lane 12", "Stand 4"."""
+    first = rng.choice((pseudo_word(rng), rng.choice(WORDS))).capitalize()
+    last = rng.choice((pseudo_word(rng), rng.choice(WORDS))).capitalize()
+    text = rng.choice(
+        (
+            first,
+            f"{first} {last}",
+            f"The {first}",
+            f"{first} {last} {rng.randint(1, 60)}",
+            f"{first} {rng.randint(1, 40)}",
+        )
+    )
+    return text, text
+
+
+def year(rng: random.Random) -> Spoken:
+    value = rng.randint(1900, 2040)
+    return value, str(value)
 
 
 def email(rng: random.Random) -> Spoken:
@@ -240,11 +264,34 @@ KINDS: tuple[Kind, ...] = (
             "driver",
             "player",
             "member",
+            "artist",
+            "composer",
+            "teacher",
         ),
         STRING,
         person,
-        ("for {v}", "with {v}", "to {v}", "by {v}"),
+        ("for {v}", "with {v}", "to {v}", "by {v}", "by {v}", "of {v}", "{v}"),
     ),
+    (
+        (
+            "shop",
+            "hotel",
+            "stop",
+            "branch",
+            "depot",
+            "building",
+            "street",
+            "store",
+            "club",
+            "theatre",
+            "hall",
+            "garage",
+        ),
+        STRING,
+        site,
+        ("at {v}", "in {v}", "from {v}", "at {v}", "{v}", "{n} {v}"),
+    ),
+    (("year", "since", "vintage", "season"), INTEGER, year, ("from {v}", "in {v}", "of {v}", "{v}", "{n} {v}")),
     (
         ("order_id", "ticket_id", "account", "reference", "item_id", "code", "number", "id", "room", "gate", "serial"),
         STRING,
@@ -346,9 +393,9 @@ def plain_parameter(rng: random.Random, required: bool, taken: set[str]) -> Para
 
 def invented_parameter(rng: random.Random, required: bool, side: Side) -> Parameter:
     """A pseudo-word parameter, which only explicit cues can tie to its value."""
-    name = pseudo_word(rng, side)
+    name = pseudo_word(rng, side) if rng.random() < 0.6 else real_word(rng, side)
     if rng.random() < 0.3:
-        name = f"{name}_{rng.choice(('id', 'name', 'level', 'code', 'type', 'value', rng.choice(NOUNS_BY_SIDE[side])))}"
+        name = f"{name}_{rng.choice(('id', 'name', 'level', 'code', 'type', 'value', real_word(rng, side)))}"
     schema, speak = rng.choice(
         (
             (STRING, quoted),

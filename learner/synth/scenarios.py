@@ -11,9 +11,11 @@ from typing import Any
 
 from learner.rows import ExpectedCall, GroundTruth
 from learner.synth import utterances
-from learner.synth.invention import InventedTool, invent_tool, invent_toolset
-from learner.synth.lexicon import NOUNS_BY_SIDE, Side, pseudo_word
+from learner.synth.invention import InventedTool, invent_tool
+from learner.synth.lexicon import Side, pseudo_word, real_word
 from learner.synth.parameters import Parameter, code, number, phrase, place, word
+from learner.synth.phrasebook import written_tool
+from learner.synth.utterances import Request
 from runtime.decision import Answer, Clarify, Decision, Execute, MissingParameter, RefusalCategory, Refuse, ToolCall
 
 OUT_OF_SCOPE_REASON = "None of my tools can do that."
@@ -73,7 +75,7 @@ def invent_family(
     weights: dict[str, float] | None = None,
 ) -> Family:
     """Args: tools: fewest and most tools shown. situations: how many to draw. weights: of each kind; default `WEIGHTS`."""
-    toolset = invent_toolset(rng, side, rng.randint(*tools))
+    toolset = _draw_toolset(rng, side, rng.randint(*tools))
     kinds = weights or WEIGHTS
     drawn: list[Situation] = []
     while len(drawn) < situations:
@@ -82,6 +84,23 @@ def invent_family(
         if made is not None:
             drawn.append(made)
     return Family(side, tuple(toolset), tuple(drawn), tuple(t.openai() for t in toolset))
+
+
+def _draw_toolset(rng: random.Random, side: Side, size: int) -> list[InventedTool]:
+    """Tools with different names: all invented, all of the phrasebook, or some of each. Of the invented ones, four in ten share a
+    verb or a noun with a neighbour."""
+    share = rng.choices((0.0, 0.5, 1.0), (9, 5, 6))[0]
+    tools: dict[str, InventedTool] = {}
+    while len(tools) < size:
+        if rng.random() < share:
+            tool = written_tool(rng, side)
+        else:
+            invented = [t for t in tools.values() if not t.phrases]
+            like = rng.choice(invented) if invented and rng.random() < 0.4 else None
+            tool = invent_tool(rng, side, like=like)
+        if all((tool.verb, tool.noun) != (other.verb, other.noun) for other in tools.values()):
+            tools.setdefault(tool.name, tool)
+    return list(tools.values())
 
 
 def _user(text: str) -> dict[str, Any]:
@@ -96,18 +115,13 @@ def _execute(tool: InventedTool, arguments: dict[str, Any]) -> Execute:
     return Execute(calls=(ToolCall(name=tool.name, arguments=arguments),))
 
 
-def _complete_names(rng: random.Random, tool: InventedTool) -> set[str]:
-    """All required parameters and some optional ones."""
-    return {p.name for p in tool.parameters if p.required or rng.random() < 0.4}
-
-
 def _in_order(tool: InventedTool, arguments: dict[str, Any]) -> dict[str, Any]:
     return {p.name: arguments[p.name] for p in tool.parameters if p.name in arguments}
 
 
 def _execute_situation(rng: random.Random, side: Side, toolset: list[InventedTool]) -> Situation | None:
     tool = rng.choice(toolset)
-    made = utterances.request(rng, tool, _complete_names(rng, tool), toolset)
+    made = utterances.complete(rng, tool, toolset)
     return Situation("execute", (_user(made.text),), _execute(tool, made.arguments))
 
 
@@ -122,33 +136,29 @@ def _clarify(tool: InventedTool, missing: list[Parameter]) -> Clarify:
     return Clarify(question=_question(missing), missing=named)
 
 
-def _drop(rng: random.Random, toolset: list[InventedTool]) -> tuple[InventedTool, list[Parameter], set[str]] | None:
-    """A tool, some required parameters left unsaid, and the names of those that are said."""
+def _drop(rng: random.Random, toolset: list[InventedTool]) -> tuple[InventedTool, Request, list[Parameter]] | None:
+    """A tool, a request that leaves something out, and what it leaves out; None where no tool requires anything."""
     able = [t for t in toolset if t.required]
     if not able:
         return None
     tool = rng.choice(able)
-    required = list(tool.required)
-    count = 1 if rng.random() < 0.7 else rng.randint(1, len(required))
-    dropped = {p.name for p in rng.sample(required, count)}
-    missing = [p for p in required if p.name in dropped]
-    return tool, missing, _complete_names(rng, tool) - dropped
+    made = utterances.lacking(rng, tool, toolset)
+    return (tool, *made) if made else None
 
 
 def _clarify_situation(rng: random.Random, side: Side, toolset: list[InventedTool]) -> Situation | None:
     drop = _drop(rng, toolset)
     if drop is None:
         return None
-    tool, missing, said = drop
-    return Situation("clarify", (_user(utterances.request(rng, tool, said, toolset).text),), _clarify(tool, missing))
+    tool, made, missing = drop
+    return Situation("clarify", (_user(made.text),), _clarify(tool, missing))
 
 
 def _supplied_situation(rng: random.Random, side: Side, toolset: list[InventedTool]) -> Situation | None:
     drop = _drop(rng, toolset)
     if drop is None:
         return None
-    tool, missing, said = drop
-    first = utterances.request(rng, tool, said, toolset)
+    tool, first, missing = drop
     spoken = utterances.speak_values(rng, tool, {p.name for p in missing})
     arguments = first.arguments | {name: value for name, (value, _) in spoken.items()}
     messages = (
@@ -162,7 +172,13 @@ def _supplied_situation(rng: random.Random, side: Side, toolset: list[InventedTo
 def _absent_tool(rng: random.Random, side: Side, toolset: list[InventedTool]) -> InventedTool:
     """A tool that is not shown; often near one that is."""
     while True:
-        like = rng.choice(toolset) if rng.random() < 0.35 else None
+        invented = [t for t in toolset if not t.phrases]
+        if rng.random() < 1 - len(invented) / len(toolset):
+            tool = written_tool(rng, side)
+            if all(tool.name != other.name and tool.noun != other.noun for other in toolset):
+                return tool
+            continue
+        like = rng.choice(invented) if rng.random() < 0.35 else None
         tool = invent_tool(rng, side, like=like)
         if all(tool.noun != other.noun or tool.verb != other.verb for other in toolset):
             # A shared noun is only a fair near miss when the verbs are not synonyms of each other.
@@ -180,8 +196,11 @@ def _may_be_same(verb: str, other: str) -> bool:
 
 def _absent_situation(rng: random.Random, side: Side, toolset: list[InventedTool]) -> Situation | None:
     tool = _absent_tool(rng, side, toolset)
-    text = utterances.request(rng, tool, _complete_names(rng, tool)).text
-    if tool.noun not in text and tool.name not in text:  # without its noun the request could mean a tool that is shown
+    text = utterances.complete(rng, tool).text
+    told = (tool.noun.removesuffix("s"), tool.alias.removesuffix("s"), tool.name)
+    if not any(
+        words and words in text for words in told
+    ):  # without its noun the request could mean a tool that is shown
         return None
     refuse = Refuse(reason=OUT_OF_SCOPE_REASON, category=RefusalCategory.OUT_OF_SCOPE)
     return Situation("absent", (_user(text),), refuse)
@@ -235,7 +254,7 @@ _HARM_FORMS = (
 
 def _unsafe_situation(rng: random.Random, side: Side, toolset: list[InventedTool]) -> Situation | None:
     thing = rng.choice(_HARM_THINGS).format(
-        x=rng.choice((pseudo_word(rng), rng.choice(NOUNS_BY_SIDE[side]))), p=pseudo_word(rng).capitalize()
+        x=rng.choice((pseudo_word(rng), real_word(rng, side))), p=pseudo_word(rng).capitalize()
     )
     text = rng.choice(_HARM_FORMS).format(v=rng.choice(_HARM_VERBS), t=thing)
     return Situation("unsafe", (_user(text),), Refuse(reason=UNSAFE_REASON, category=RefusalCategory.UNSAFE))
@@ -255,7 +274,7 @@ def _result(rng: random.Random, side: Side) -> dict[str, Any]:
         "unit",
         pseudo_word(rng),
         pseudo_word(rng),
-        rng.choice(NOUNS_BY_SIDE[side]),
+        real_word(rng, side),
     ]
     values = (
         lambda: code(rng)[0],
@@ -270,7 +289,7 @@ def _result(rng: random.Random, side: Side) -> dict[str, Any]:
 
 def say_result(result: dict[str, Any]) -> str:
     """The plain sentence that the starter is taught to make of a tool's JSON result."""
-    if "error" in result:
+    if "error" in result and "message" in result:
         return f"That did not work: {result['message']}."
     return ", ".join(f"{k}: {v if isinstance(v, str) else json.dumps(v)}" for k, v in result.items()) + "."
 
@@ -290,7 +309,7 @@ def _called(
 
 def _result_situation(rng: random.Random, side: Side, toolset: list[InventedTool]) -> Situation | None:
     tool = rng.choice(toolset)
-    made = utterances.request(rng, tool, _complete_names(rng, tool), toolset)
+    made = utterances.complete(rng, tool, toolset)
     result = _result(rng, side)
     messages = (_user(made.text), *_called(tool, made.arguments, result))
     return Situation("result", messages, Answer(text=say_result(result)))
@@ -298,7 +317,7 @@ def _result_situation(rng: random.Random, side: Side, toolset: list[InventedTool
 
 def _several_situation(rng: random.Random, side: Side, toolset: list[InventedTool]) -> Situation | None:
     tools = [rng.choice(toolset), rng.choice(toolset)]
-    made = [utterances.request(rng, tool, _complete_names(rng, tool), toolset) for tool in tools]
+    made = [utterances.complete(rng, tool, toolset) for tool in tools]
     if made[0] == made[1]:
         return None
     first = made[0].text.rstrip(".?! ")
@@ -310,7 +329,7 @@ def _several_situation(rng: random.Random, side: Side, toolset: list[InventedToo
 def _next_situation(rng: random.Random, side: Side, toolset: list[InventedTool]) -> Situation | None:
     """A second request in a conversation whose first one was served, asked about, or declined."""
     tool = rng.choice(toolset)
-    made = utterances.request(rng, tool, _complete_names(rng, tool), toolset)
+    made = utterances.complete(rng, tool, toolset)
     result = _result(rng, side)
     past = rng.random()
     history: tuple[dict[str, Any], ...] = (_user(made.text),)
@@ -320,7 +339,7 @@ def _next_situation(rng: random.Random, side: Side, toolset: list[InventedTool])
         history = (*history, _assistant(say_result(result)))
     else:
         history = (
-            _user(utterances.request(rng, _absent_tool(rng, side, toolset), set()).text),
+            _user(utterances.complete(rng, _absent_tool(rng, side, toolset)).text),
             _assistant(OUT_OF_SCOPE_REASON),
         )
     maker = rng.choice((_execute_situation, _execute_situation, _clarify_situation, _absent_situation))
@@ -346,9 +365,9 @@ _OBJECTIONS = (
 def _restated_situation(rng: random.Random, side: Side, toolset: list[InventedTool]) -> Situation | None:
     """The agent erred, and the user says the whole request again."""
     tool = rng.choice(toolset)
-    names = _complete_names(rng, tool)
-    vague = utterances.request(rng, tool, {n for n in sorted(names) if rng.random() < 0.7}, toolset)
-    full = utterances.request(rng, tool, names, toolset)
+    full = utterances.complete(rng, tool, toolset)
+    lacking = utterances.lacking(rng, tool, toolset) if rng.random() < 0.5 else None
+    vague = lacking[0] if lacking else utterances.complete(rng, tool, toolset)
     erred: tuple[dict[str, Any], ...]
     other = rng.choice(toolset)
     past = rng.random()
@@ -357,7 +376,7 @@ def _restated_situation(rng: random.Random, side: Side, toolset: list[InventedTo
     elif past < 0.55 and other.required:
         erred = (_assistant(_question([rng.choice(other.required)])),)
     elif past < 0.8:
-        called = utterances.request(rng, other, _complete_names(rng, other), toolset)
+        called = utterances.complete(rng, other, toolset)
         result = _result(rng, side)
         erred = (*_called(other, called.arguments, result), _assistant(say_result(result)))
     else:

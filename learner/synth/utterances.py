@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from learner.synth.invention import InventedTool
-from learner.synth.lexicon import VERBS
+from learner.synth.lexicon import VERBS, WORDS
 from learner.synth.parameters import Parameter, Spoken
 
 _FORMAL = (
@@ -19,6 +19,11 @@ _FORMAL = (
     "I want you to {ask}.",
     "Kindly {ask}.",
     "I need to {ask}.",
+    "I'd like you to {ask}, please.",
+    "Would you be so kind as to {ask}?",
+    "May I ask you to {ask}?",
+    "Is it possible to {ask}?",
+    "Would it be possible to {ask}?",
 )
 _CASUAL = (
     "{ask}",
@@ -35,7 +40,35 @@ _CASUAL = (
     "pls {ask}",
     "help me {ask}",
     "{ask}.",
+    "can I {ask}",
+    "I have to {ask}",
+    "we need to {ask}",
+    "I'd like to {ask}",
+    "go ahead and {ask}",
+    "could I {ask}?",
+    "just {ask}",
+    "{ask} for me",
+    "time to {ask}",
+    "I'm trying to {ask}",
 )
+# Around a request that already reads as a sentence of its own.
+_BEFORE = (
+    "hi, ",
+    "hello, ",
+    "hey, ",
+    "ok ",
+    "so ",
+    "please, ",
+    "quick question: ",
+    "good morning, ",
+    "um, ",
+    "sorry, ",
+    "one more thing: ",
+    "Hello there. ",
+    "next: ",
+    "and ",
+)
+_AFTER = (" please", " thanks", "!", " asap", " if you can", ", thank you", " right now", " pls", ", ok?", "...")
 
 
 @dataclass(frozen=True)
@@ -57,81 +90,257 @@ def speak_values(rng: random.Random, tool: InventedTool, names: set[str]) -> dic
     return spoken
 
 
-def request(rng: random.Random, tool: InventedTool, names: set[str], toolset: Sequence[InventedTool] = ()) -> Request:
+def complete(rng: random.Random, tool: InventedTool, toolset: Sequence[InventedTool] = ()) -> Request:
+    """A request that carries all required parameters and some optional ones."""
+    if tool.phrases:
+        return _written(rng, tool, rng.choice(tool.phrases.complete))
+    return request(rng, tool, {p.name for p in tool.parameters if p.required or rng.random() < 0.4}, toolset)
+
+
+def lacking(
+    rng: random.Random, tool: InventedTool, toolset: Sequence[InventedTool] = ()
+) -> tuple[Request, list[Parameter]] | None:
+    """A request that leaves required parameters out, and which; None where the tool requires none."""
+    if tool.phrases:
+        if not tool.phrases.lacking:
+            return None
+        made = _written(rng, tool, rng.choice(tool.phrases.lacking))
+        return made, [p for p in tool.required if p.name not in made.arguments]
+    required = list(tool.required)
+    if not required:
+        return None
+    count = 1 if rng.random() < 0.7 else rng.randint(1, len(required))
+    dropped = {p.name for p in rng.sample(required, count)}
+    missing = [p for p in required if p.name in dropped]
+    names = {p.name for p in tool.parameters if p.required or rng.random() < 0.4} - dropped
+    hinted = [p for p in missing if rng.random() < 0.2]
+    return request(rng, tool, names, toolset, hinted=hinted), missing
+
+
+def _written(rng: random.Random, tool: InventedTool, template: str) -> Request:
+    names = {p.name for p in tool.parameters if f"{{{p.name}}}" in template}
+    spoken = speak_values(rng, tool, names)
+    text = template.format(**{name: words for name, (_, words) in spoken.items()})
+    arguments = {p.name: spoken[p.name][0] for p in tool.parameters if p.name in names}
+    return Request(_with_values_kept(_around(rng, text), spoken), arguments)
+
+
+def _with_values_kept(text: str, spoken: dict[str, Spoken]) -> str:
+    """Undoes a capital at the beginning where a value begins the text: its case is part of it."""
+    for _, words in spoken.values():
+        if words[0].islower() and text.startswith(words[0].upper() + words[1:]):
+            return words + text[len(words) :]
+    return text
+
+
+def request(
+    rng: random.Random,
+    tool: InventedTool,
+    names: set[str],
+    toolset: Sequence[InventedTool] = (),
+    *,
+    hinted: Sequence[Parameter] = (),
+) -> Request:
     """A request for `tool` that carries the parameters in `names` and no other.
 
-    Where no other tool of `toolset` is about the same noun, the noun alone may stand for the tool.
+    Where no other tool of `toolset` is about the same noun, the noun alone may stand for the tool. Parameters in `hinted`
+    are touched on without a value, as in "from some city".
     """
     spoken = speak_values(rng, tool, names)
     arguments = {p.name: spoken[p.name][0] for p in tool.parameters if p.name in spoken}
-    alone = all(other is tool or other.noun != tool.noun for other in toolset)
-    if alone and rng.random() < 0.15:
-        text = " ".join([rng.choice(_NOUN_QUESTIONS).format(noun=tool.noun), *_pieces(rng, tool, spoken)])
-        return Request(text + rng.choice(("?", "?", "", ".")), arguments)
-    return Request(_wrap(rng, _ask(rng, tool, spoken, alone)), arguments)
+    noun = _spoken_noun(rng, tool, toolset)
+    hints = [rng.choice(_HINTS).format(n=p.words) for p in hinted]
+    if noun and rng.random() < 0.4:
+        ask = _noun_ask(rng, tool, noun, spoken, hints)
+        return Request(_with_values_kept(_around(rng, ask), spoken), arguments)
+    return Request(_with_values_kept(_wrap(rng, _ask(rng, tool, noun, spoken, hints)), spoken), arguments)
+
+
+_HINTS = (
+    "for a {n}",
+    "with some {n}",
+    "on a {n}",
+    "at some {n}",
+    "with a {n}",
+    "for the {n}",
+    "of some {n}",
+    "for my {n}",
+    "by {n}",
+    "for another {n}",
+    "with that {n}",
+)
+
+
+def _spoken_noun(rng: random.Random, tool: InventedTool, toolset: Sequence[InventedTool]) -> str | None:
+    """What the user calls the tool's object; None where another tool is about the same one, so that the verb must tell."""
+    if any(other is not tool and _stem(other.noun) == _stem(tool.noun) for other in toolset):
+        return None
+    noun = tool.alias if tool.alias and rng.random() < 0.5 else tool.noun
+    draw = rng.random()
+    if draw < 0.15:
+        return _stem(noun)
+    return noun + "s" if draw < 0.22 and not noun.endswith("s") else noun
+
+
+def _stem(noun: str) -> str:
+    return noun.removesuffix("s")
 
 
 _NOUN_QUESTIONS = (
     "what's the {noun}",
     "what is the {noun}",
-    "What is the {noun}",
+    "what are the {noun}",
     "how is the {noun}",
     "how's the {noun}",
     "any {noun}",
     "is there a {noun}",
+    "are there any {noun}",
+    "do you have {noun}",
+    "do you have a {noun}",
+    "which {noun} is there",
+    "which {noun}",
+    "how much is the {noun}",
+    "how many {noun}",
+    "what would be the {noun}",
+    "where is the {noun}",
+    "where can I find {noun}",
+    "where's my {noun}",
+    "what about {noun}",
+    "what {noun} do you have",
+    "can I have a {noun}",
+    "could I have a {noun}",
+    "could I get a {noun}",
+    "how about a {noun}",
+    "who has the {noun}",
+    "has the {noun} come",
+    "when is the {noun}",
+    "what kind of {noun} is there",
+)
+_NOUN_WISHES = (
     "I need a {noun}",
     "I need the {noun}",
+    "i need {noun}",
     "give me the {noun}",
     "I'd like a {noun}",
-    "could I have a {noun}",
+    "I'd like {noun}",
+    "I want a {noun}",
+    "I want {noun}",
+    "we want a {noun}",
+    "get me a {noun}",
+    "get us {noun}",
     "tell me the {noun}",
-    "how much is the {noun}",
-    "what would be the {noun}",
-    "Which {noun}",
+    "looking for {noun}",
+    "I'm looking for a {noun}",
+    "I am after a {noun}",
+    "put me down for a {noun}",
+    "let me have the {noun}",
     "a {noun}",
     "my {noun}",
+    "the {noun}",
+    "{noun}",
+    "{noun}",
+    "{noun}",
+    "{noun}:",
+    "number of {noun}",
+    "one {noun}",
+    "new {noun}",
+    "another {noun}",
+    "this is about {noun}",
+    "{noun} please:",
+    "I have a {noun}",
+    "don't forget the {noun}",
+    "it's for a {noun}",
 )
 
 
-def _ask(rng: random.Random, tool: InventedTool, spoken: dict[str, Spoken], alone: bool) -> str:
-    pieces = _pieces(rng, tool, spoken)
-    head = _head(rng, tool, alone)
-    if pieces and rng.random() < 0.12:  # the value first, as in "for Paris, get weather"
+def _noun_ask(rng: random.Random, tool: InventedTool, noun: str, spoken: dict[str, Spoken], hints: list[str]) -> str:
+    """The noun stands for the tool: "any hotels in Oslo", "Oslo hotel", "in Oslo, is there a hotel"."""
+    pieces = _pieces(rng, tool, spoken) + hints
+    draw = rng.random()
+    if draw < 0.22:  # no verb at all, the noun somewhere among the values
+        pieces.insert(rng.randint(0, len(pieces)), noun)
+        return rng.choice((" ", " ", ", ")).join(pieces)
+    if draw < 0.4:
+        bare = _before_noun(rng, tool, spoken)
+        if bare is not None:
+            value, rest = bare
+            head = rng.choice(_NOUN_WISHES + _NOUN_QUESTIONS).format(noun=f"{value} {noun}")
+            return " ".join([head, *_pieces(rng, tool, rest), *hints]).replace(": :", ":")
+    question = rng.random() < 0.5
+    head = rng.choice(_NOUN_QUESTIONS if question else _NOUN_WISHES).format(noun=noun)
+    if pieces and rng.random() < 0.15:
+        return f"{pieces[0]}{rng.choice((', ', ' - ', ': '))}{' '.join([head, *pieces[1:]])}"
+    return " ".join([head, *pieces]).replace(": :", ":").replace(" : ", ": ") + (
+        "?" if question and rng.random() < 0.7 else ""
+    )
+
+
+def _before_noun(
+    rng: random.Random, tool: InventedTool, spoken: dict[str, Spoken]
+) -> tuple[str, dict[str, Spoken]] | None:
+    """A value that can stand before the noun, as in "electric bike", and the others."""
+    able = [
+        p.name
+        for p in tool.parameters
+        if p.name in spoken and p.schema.get("type") == "string" and not p.flag and len(spoken[p.name][1].split()) < 3
+    ]
+    if not able:
+        return None
+    name = rng.choice(able)
+    return spoken[name][1], {n: v for n, v in spoken.items() if n != name}
+
+
+def _ask(rng: random.Random, tool: InventedTool, noun: str | None, spoken: dict[str, Spoken], hints: list[str]) -> str:
+    draw = rng.random()
+    if draw < 0.1 and noun:
+        bare = _before_noun(rng, tool, spoken)
+        if bare is not None:
+            value, rest = bare
+            head = _head(rng, tool, f"{value} {noun}")
+            return " ".join([head, *_pieces(rng, tool, rest), *hints]).replace(" : ", ": ")
+    pieces = _pieces(rng, tool, spoken) + hints
+    head = _head(rng, tool, noun)
+    if pieces and draw > 0.88:  # the value first, as in "for Paris, get weather"
         first = pieces.pop(0)
         return " ".join([first + ",", head, *pieces])
     return " ".join([head, *pieces]).replace(" : ", ": ")
 
 
-def _head(rng: random.Random, tool: InventedTool, alone: bool) -> str:
+def _head(rng: random.Random, tool: InventedTool, noun: str | None) -> str:
     verb = tool.verb
-    if verb in VERBS and rng.random() < 0.4:
+    if verb in VERBS and rng.random() < 0.5:
         verb = rng.choice(VERBS[verb])
     draw = rng.random()
-    if draw < 0.08 and tool.description:
-        return tool.description[0].lower() + tool.description[1:]
-    if draw < 0.16 and alone:
-        return tool.noun
-    if draw < 0.2:
-        return f"{tool.noun} {tool.verb}"
-    if draw < 0.23:
+    if draw < 0.06 and tool.description and not tool.alias:
+        return tool.description[0].lower() + tool.description[1:].rstrip(".")
+    if draw < 0.1 and noun:
+        return f"{noun} {tool.verb}"
+    if draw < 0.13:
         return tool.name
-    return f"{verb} {rng.choice(('', '', 'a ', 'the ', 'my ', 'this '))}{tool.noun}"
+    thing = noun or tool.noun
+    return f"{verb} {rng.choice(('', '', 'a ', 'the ', 'my ', 'this ', 'me a ', 'us the ', 'some '))}{thing}"
 
 
 def _pieces(rng: random.Random, tool: InventedTool, spoken: dict[str, Spoken]) -> list[str]:
+    """The values, each with the words that tie it to its parameter."""
     pieces: list[str] = []
     done: set[str] = set()
     if tool.pair and set(tool.pair) <= set(spoken) and rng.random() < 0.85:
         left, right = tool.pair
         pieces.append(rng.choice(tool.pair_cues).format(a=spoken[left][1], b=spoken[right][1]))
         done = {left, right}
-    # Two values of one type must be told apart by their names.
     types = [str(p.schema) for p in tool.parameters]
+    # Bare values: told apart by their type, or by the order of the signature.
+    bare = rng.random() < 0.12
     for parameter in tool.parameters:
         if parameter.name in spoken and parameter.name not in done:
             alone = types.count(str(parameter.schema)) == 1
-            pieces.append(say(rng, parameter, spoken[parameter.name][1], explicit=not alone and rng.random() < 0.7))
-    if len(pieces) > 1 and rng.random() < 0.4:
+            words = spoken[parameter.name][1]
+            if bare and (len(done) or alone or parameter.schema.get("type") == "string"):
+                pieces.append(words)
+            else:  # two values of one type must be told apart by their names
+                pieces.append(say(rng, parameter, words, explicit=not alone and rng.random() < 0.7))
+    if not bare and len(pieces) > 1 and rng.random() < 0.4:
         rng.shuffle(pieces)
     return pieces
 
@@ -149,9 +358,34 @@ def _wrap(rng: random.Random, ask: str) -> str:
     if draw < 0.75:
         text = rng.choice(_CASUAL).format(ask=ask)
         return text[0].upper() + text[1:] if rng.random() < 0.4 else text
-    if draw < 0.85:
-        return ask[0].upper() + ask[1:] + rng.choice((".", ".", "?", ""))
-    return ask
+    return _around(rng, ask)
+
+
+def _around(rng: random.Random, text: str) -> str:
+    """Small talk before or after, or a sentence of context that decides nothing."""
+    draw = rng.random()
+    if draw < 0.15:
+        text = rng.choice(_BEFORE) + text
+    elif draw < 0.28:
+        text = text.rstrip("?.") + rng.choice(_AFTER)
+    elif draw < 0.36:
+        text = rng.choice(_CONTEXTS).format(a=rng.choice(WORDS), b=rng.choice(WORDS)) + text
+    elif draw < 0.5:
+        text += rng.choice((".", "?", "?", "!"))
+    return text[0].upper() + text[1:] if rng.random() < 0.35 else text
+
+
+_CONTEXTS = (
+    "the {a} is {b}. ",
+    "I am a bit {a} about the {b}, ",
+    "my {a} {b} again. ",
+    "we talked about {a}. ",
+    "since the {a} is {b}, ",
+    "before the {a} {b}, ",
+    "I never {a} the {b}: ",
+    "no {a} here, only {b}. ",
+    "our {a} and {b} are gone. ",
+)
 
 
 def reply(rng: random.Random, parameters: list[Parameter], spoken: dict[str, Spoken]) -> str:

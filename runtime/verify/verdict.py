@@ -11,7 +11,7 @@ A later success is hindsight only as far as its values were known when the decis
 afterwards, the right decision was to ask. Verdicts may change as a thread goes on; judging again is how they do.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, TypeAlias
@@ -45,7 +45,10 @@ class Reason(StrEnum):
     ASKED_TOO_LITTLE = "asked_too_little"
     """More was missing than it asked for."""
     REQUEST_WAS_SERVABLE = "request_was_servable"
-    """It refused; the request, rephrased, was served with what was known all along."""
+    """It refused, asked about another tool, or wrote what could not be carried out; the request, rephrased, was served
+    with what was known all along."""
+    SHOULD_HAVE_ASKED = "should_have_asked"
+    """Likewise, but with values that only the rephrased request gave."""
     REPAIRED = "repaired"
     """It wrote what cannot be read; the next attempt of the turn was right."""
     # unverified
@@ -152,7 +155,7 @@ class _Judge:
                 continue
             found = next(((o, c) for o in later for c in o.calls if c.name == call.name and c not in calls), None)
             if found is None:
-                return self._unverified(step, Reason.CALL_FAILED)
+                return self._served_later(step) or self._unverified(step, Reason.CALL_FAILED)
             proofs.append(found[0])
             calls.append(found[1])
         if all(_same_call(a, b) for a, b in zip(step.calls, calls, strict=True)):
@@ -201,7 +204,9 @@ class _Judge:
         asked = {(item.tool, item.parameter) for item in decision.missing}
         tools = {tool for tool, _ in asked}
         later = [o for o in self._conversation.after(step) if o.turn > step.turn and self._is_success(o)]
-        proof = next((o for o in later if not tools or any(call.name in tools for call in o.calls)), None)
+        proof = self._best(o for o in later if not tools or any(call.name in tools for call in o.calls))
+        if proof is None and (served := self._served_later(step)):
+            return served
         if proof is None:
             return self._unverified(step, Reason.PENDING if self._is_open(step) else Reason.NO_CALL_FOLLOWED)
         calls = [call for call in proof.calls if not tools or call.name in tools]
@@ -224,29 +229,48 @@ class _Judge:
         return self._proved(step, VerdictOutcome.REFUTED, reason, truth, [proof])
 
     def _refuse(self, step: Step) -> Verdict:
-        later = [other for other in self._conversation.after(step, turns=2) if other.turn > step.turn]
-        proof = next((other for other in later if self._is_success(other)), None)
-        if proof is None:
-            return self._unverified(step, Reason.PENDING if self._is_open(step) else Reason.NO_CALL_FOLLOWED)
-        first = self._conversation.request(step.turn)
-        again = any(rephrases(first, self._conversation.request(turn)) for turn in range(step.turn + 1, proof.turn + 1))
-        if not again or not self._was_known(step, proof.calls):
+        if served := self._served_later(step):
+            return served
+        followed = any(
+            other.turn > step.turn and self._is_success(other) for other in self._conversation.after(step, turns=2)
+        )
+        if followed:
             return self._unverified(step, Reason.TRUTH_NOT_KNOWN_THEN)
-        truth = _execute_truth(step, proof.calls)
-        return self._proved(step, VerdictOutcome.REFUTED, Reason.REQUEST_WAS_SERVABLE, truth, [proof])
+        return self._unverified(step, Reason.PENDING if self._is_open(step) else Reason.NO_CALL_FOLLOWED)
 
     def _invalid(self, step: Step) -> Verdict:
         same_turn = self._conversation.after(step, turns=0)
         repair = next((other for other in same_turn if other.span.decision.kind is not DecisionKind.INVALID), None)
         if repair is None:
-            return self._unverified(step, Reason.CALL_FAILED)
+            return self._served_later(step) or self._unverified(step, Reason.CALL_FAILED)
         judged = self._verdicts[repair.span.id]
         truth = judged.ground_truth
         if truth is None and self._is_success(repair) and self._was_known(step, repair.calls):
             truth = _execute_truth(step, repair.calls)
         if truth is None:
-            return self._unverified(step, Reason.TRUTH_NOT_KNOWN_THEN)
+            return self._served_later(step) or self._unverified(step, Reason.TRUTH_NOT_KNOWN_THEN)
         return self._proved(step, VerdictOutcome.REFUTED, Reason.REPAIRED, truth, [repair])
+
+    def _served_later(self, step: Step) -> Verdict | None:
+        """The same request, in other words, went well within two turns: what would have been right here?
+
+        None where nothing of the kind happened, or where it can not be told.
+        """
+        later = [other for other in self._conversation.after(step, turns=2) if other.turn > step.turn]
+        proof = self._best(other for other in later if self._is_success(other))
+        if proof is None:
+            return None
+        first = self._conversation.request(step.turn)
+        between = range(step.turn + 1, proof.turn + 1)
+        if not any(rephrases(first, self._conversation.request(turn)) for turn in between):
+            return None
+        if self._was_known(step, proof.calls):
+            truth = _execute_truth(step, proof.calls)
+            return self._proved(step, VerdictOutcome.REFUTED, Reason.REQUEST_WAS_SERVABLE, truth, [proof])
+        missing = self._missing(step, [(None, call) for call in proof.calls], proof)
+        if not missing:
+            return None
+        return self._proved(step, VerdictOutcome.REFUTED, Reason.SHOULD_HAVE_ASKED, _clarify_truth(missing), [proof])
 
     # evidence
 
@@ -292,6 +316,12 @@ class _Judge:
                     return []
                 missing.append((right.name, name))
         return missing
+
+    def _best(self, successes: Iterable[Step]) -> Step | None:
+        """The first verified one; else the first."""
+        found = list(successes)
+        verified = (s for s in found if self._verdicts[s.span.id].outcome is VerdictOutcome.VERIFIED)
+        return next(verified, found[0] if found else None)
 
     def _is_success(self, step: Step) -> bool:
         """Whether a later decision went well, and nothing said since speaks against it."""

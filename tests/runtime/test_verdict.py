@@ -281,10 +281,39 @@ def test_a_refusal_before_another_request_proves_nothing() -> None:
     assert reasons(thread)[0] == "truth_not_known_then"
 
 
-def test_a_refusal_before_a_request_with_new_values_proves_nothing() -> None:
+def test_a_refusal_before_the_same_request_with_the_missing_value_should_have_been_a_question() -> None:
     thread = Thread(WEATHER).says("what is the weather").does(refuse())
     thread.says("what is the weather in Oslo").does(execute(("weather", {"city": "Oslo"}))).does(answer())
-    assert reasons(thread)[0] == "truth_not_known_then"
+    first = judge(thread)[0]
+    assert (first.outcome, first.reason) == (VerdictOutcome.REFUTED, "should_have_asked")
+    assert first.ground_truth == missing(("weather", "city"))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [invalid(), clarify(("news", "city")), execute(("news", {"town": "Oslo"}))],
+    ids=["unreadable", "asked about another tool", "called another tool with wrong arguments"],
+)
+def test_whatever_went_wrong_a_rephrased_request_that_was_served_shows_what_was_right(wrong: Decision) -> None:
+    thread = Thread(WEATHER, NEWS).says("weather in Oslo").does(wrong, CallStatus.BAD_ARGUMENTS)
+    thread.says("the weather for Oslo").does(execute(("weather", {"city": "Oslo"}))).does(answer())
+    first = judge(thread)[0]
+    assert (first.outcome, first.reason) == (VerdictOutcome.REFUTED, "request_was_servable")
+    assert first.ground_truth == called("weather", city="Oslo")
+
+
+def test_a_verified_call_proves_more_than_an_earlier_one_with_a_made_up_value() -> None:
+    sky = tool("sky", ["city"], city={"type": "string"}, hour={"type": "integer"})
+    thread = Thread(sky).says("sky Oslo").does(refuse())
+    thread.says("the sky in Oslo").does(execute(("sky", {"city": "Oslo", "hour": 3}))).does(answer())
+    thread.says("and sky for Oslo now").does(execute(("sky", {"city": "Oslo"}))).does(answer())
+    assert judge(thread)[0].ground_truth == called("sky", city="Oslo")
+
+
+def test_another_request_served_later_does_not_show_what_an_unreadable_output_should_have_been() -> None:
+    thread = Thread(WEATHER, HOME).says("weather in Oslo").does(invalid())
+    thread.says("where do I live").does(execute(("home", {}))).does(answer())
+    assert reasons(thread)[0] == "call_failed"
 
 
 def test_a_refusal_without_the_tool_was_right() -> None:

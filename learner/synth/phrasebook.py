@@ -1,0 +1,101 @@
+"""Tools with requests as people would word them, written by hand in `phrases/*.json`.
+
+Invented grammar alone teaches a stilted English. Here the sentences are real, and what they are about is not: the words that
+name a tool's subject are exchanged for others, in its name, its signature and its requests at once, so that the subject can not be
+learnt by heart.
+"""
+
+import json
+import random
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from learner.synth import parameters as p
+from learner.synth.invention import InventedTool, Phrases
+from learner.synth.lexicon import Side, pseudo_word, real_word, side_of
+from learner.synth.parameters import Parameter, Spoken
+
+_FOLDER = Path(__file__).with_name("phrases")
+_SWAPPED = 0.6
+"""Share of subjects that are exchanged."""
+
+_DATE: dict[str, Any] = {"type": "string", "format": "date"}
+_TYPES: dict[str, tuple[dict[str, Any], Callable[[random.Random], Spoken]]] = {
+    "person": (p.STRING, p.person),
+    "place": (p.STRING, p.place),
+    "site": (p.STRING, p.site),
+    "code": (p.STRING, p.code),
+    "title": (p.STRING, p.quoted),
+    "phrase": (p.STRING, p.phrase),
+    "sentence": (p.STRING, p.sentence),
+    "email": (p.STRING, p.email),
+    "integer": (p.INTEGER, p.integer),
+    "number": (p.NUMBER, p.number),
+    "year": (p.INTEGER, p.year),
+    "date": (_DATE, p.iso_date),
+    "clock": (p.STRING, p.clock),
+    "words": ({"type": "array", "items": p.STRING}, p.list_of(lambda rng: (lambda w: (w, w))(p.word(rng)))),
+    "numbers": ({"type": "array", "items": p.NUMBER}, p.list_of(p.number)),
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One tool of the phrasebook, as written."""
+
+    name: str
+    text: str
+    """The whole entry as JSON."""
+    swap: tuple[str, ...]
+
+
+@cache
+def entries(side: Side) -> tuple[Entry, ...]:
+    """One tool in eight is kept for evaluation."""
+    found = []
+    for path in sorted(_FOLDER.glob("*.json")):
+        for tool in json.loads(path.read_text(encoding="utf-8")):
+            if side_of(tool["name"]) == side:
+                found.append(Entry(tool["name"], json.dumps(tool), tuple(tool["swap"])))
+    return tuple(found)
+
+
+def written_tool(rng: random.Random, side: Side) -> InventedTool:
+    """A tool of the phrasebook, most often about something else than it was written for."""
+    entry = rng.choice(entries(side))
+    text, subject = entry.text, entry.swap[0]
+    for word in entry.swap:
+        if rng.random() < _SWAPPED:
+            other = pseudo_word(rng, side) if rng.random() < 0.5 else real_word(rng, side)
+            if other in text:  # it would be taken for another part of the tool
+                continue
+            text = _exchange(text, word, other)
+            subject = other if word == entry.swap[0] else subject
+    tool = json.loads(text)
+    return InventedTool(
+        name=tool["name"],
+        verb=tool["name"],
+        noun=subject,
+        description=tool["description"] if rng.random() < 0.9 else "",
+        parameters=tuple(_parameter(spec) for spec in tool["parameters"]),
+        phrases=Phrases(tuple(tool["complete"]), tuple(tool["lacking"])),
+    )
+
+
+def _exchange(text: str, word: str, other: str) -> str:
+    """Exchanges a word and its plural, in sentences and in names (`wine_list`, `wineList`, `getWines`), but not "winery"."""
+    text = re.sub(rf"(?<![a-z]){word}(?=(s|es)?(?![a-z]))", other, text)
+    return re.sub(rf"{word.capitalize()}(?=(s|es)?(?![a-z]))", other.capitalize(), text)
+
+
+def _parameter(spec: dict[str, Any]) -> Parameter:
+    if spec["type"] == "enum":
+        options = tuple(spec["options"])
+        schema, speak = {"type": "string", "enum": list(options)}, p.choose(options)
+    else:
+        schema, speak = _TYPES[spec["type"]]
+    return Parameter(spec["name"], dict(schema), spec["required"], ("{v}", *p.EXPLICIT), speak)
