@@ -61,6 +61,10 @@ class Settings(BaseSettings):
     temperature: float = Field(default=0.0, ge=0, le=2)
     """Unless the request says otherwise; 0 is greedy."""
 
+    shown_tools: int = Field(default=6, ge=0, le=128)
+    """Registered tools that the policy sees in a turn, chosen by the conversation, unless the request names some; 0: all. The
+    starter was trained on up to six."""
+
     builtin_tools: bool = True
     """Register the tools that ship with hone at the first start."""
     allow_mcp_stdio: bool = False

@@ -44,6 +44,8 @@ class Limits:
     """Rounds of tool calls."""
     turn_tokens: int = 4096
     """Tokens that all calls of the policy may write together."""
+    shown_tools: int = 6
+    """Registered tools that the policy sees, where the request names none; 0: all."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from runtime.database import utc_now
 from runtime.errors import BadRequest, PolicyUnavailable, StoreError, UnknownAdapter
 from runtime.policy.base import Policy, SamplingParams
 from runtime.traces.schema import Span, Trace, TraceStatus
+from tools.retrieval import shortlist
 from tools.spec import ToolSpec
 
 log = structlog.get_logger(__name__)
@@ -187,11 +188,12 @@ class Turns:
         if not request.messages or request.messages[-1]["role"] not in ("user", "tool"):
             raise BadRequest("the last message must be the user's or a tool's", param="messages")
         pinned = await self._pinned(request.model)
-        specs = await self._shown_tools(request)
+        offered = await self._offered_tools(request)
         thread = await self._threads.open(request.messages, request.thread)
         # Nothing awaits from here on: the lease, and with it the thread, is the task's to give back.
         held = ExitStack()
         served = pinned or held.enter_context(self._pointer.lease())
+        specs = self._shown_tools(request, offered, thread.messages)
         plan = _Plan(f"trace_{uuid.uuid4().hex}", self._now(), served, specs, request.params)
         turn = RunningTurn(plan.trace_id, thread.thread_id, served.name)
         task = asyncio.create_task(self._drive(turn, plan, thread, held), name=plan.trace_id)
@@ -222,13 +224,23 @@ class Turns:
             return _Pinned(name, await asyncio.to_thread(self._digests, name))
         raise UnknownAdapter(f"no model named {model!r}; there are: {', '.join(await self.models())}")
 
-    async def _shown_tools(self, request: TurnRequest) -> dict[str, ToolSpec]:
+    async def _offered_tools(self, request: TurnRequest) -> Sequence[ToolSpec]:
         if not request.show_tools:
-            return {}
-        specs = request.client_tools
-        if specs is None:
-            specs = _chosen(await asyncio.to_thread(self._toolbox.list), request.only_tools)
-        return {spec.name: spec for spec in specs}
+            return ()
+        if request.client_tools is not None:
+            return request.client_tools
+        return _chosen(await asyncio.to_thread(self._toolbox.list), request.only_tools)
+
+    def _shown_tools(
+        self, request: TurnRequest, offered: Sequence[ToolSpec], messages: Sequence[Message]
+    ) -> dict[str, ToolSpec]:
+        """All that the client chose itself; of the whole catalogue those that the conversation is about."""
+        is_choice = request.client_tools is not None or request.only_tools is not None
+        if self._limits.shown_tools and not is_choice:
+            offered = shortlist(
+                offered, _recent_words(messages), limit=self._limits.shown_tools, keep=_last_called(messages)
+            )
+        return {spec.name: spec for spec in offered}
 
     async def _drive(self, turn: RunningTurn, plan: _Plan, thread: OpenThread, held: ExitStack) -> None:
         """The task of one turn: whatever happens, it is recorded, the thread is let go, and whoever waits is told."""
@@ -312,6 +324,21 @@ def _chosen(registered: Sequence[ToolSpec], names: tuple[str, ...] | None) -> Se
                 f"metadata.tools: no tool named {name!r}; GET /v1/tools lists them", param="metadata.tools"
             )
     return [known[name] for name in names]
+
+
+_RECENT_MESSAGES = 3
+
+
+def _recent_words(messages: Sequence[Message]) -> str:
+    """What the user said of late: an answer such as "Oslo" says nothing without the request before it."""
+    said = [str(m.get("content") or "") for m in messages if m["role"] == "user"]
+    return "\n".join(said[-_RECENT_MESSAGES:])
+
+
+def _last_called(messages: Sequence[Message]) -> set[str]:
+    """Tools of the latest calls: a correction is about them, whatever its words."""
+    calling = next((m for m in reversed(messages) if m.get("tool_calls")), None)
+    return {call["function"]["name"] for call in calling["tool_calls"]} if calling else set()
 
 
 def _trace(

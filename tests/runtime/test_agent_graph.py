@@ -308,3 +308,39 @@ async def test_news_comes_as_the_turn_goes(tmp_path: Path, renderer: Renderer) -
         news = [(span.index, len(span.outcomes)) async for span in turn]
         assert (await turn.result()).reply.text == "Sunny."
     assert news == [(0, 0), (0, 1), (1, 0)]
+
+
+async def test_of_a_large_catalogue_the_policy_sees_the_tools_that_the_conversation_is_about(
+    tmp_path: Path, renderer: Renderer
+) -> None:
+    tools = [tool(f"tool_{i}") for i in range(9)] + [tool("sky_watch"), tool("buy_milk")]
+    limits = Limits(shown_tools=3)
+    script = ["For which city?", "Ok."]
+    async with running_agent(tmp_path, renderer, script, tools=tools, limits=limits) as agent:
+        first = await agent.say("watch the sky", thread="t")
+        second = await agent.say("Oslo", thread="t")
+    for result in (first, second):
+        shown = [t["function"]["name"] for t in result.trace.spans[0].tools]
+        assert len(shown) == 3
+        assert "sky_watch" in shown
+        assert "buy_milk" not in shown
+
+
+async def test_a_correction_still_sees_the_tool_that_was_called(tmp_path: Path, renderer: Renderer) -> None:
+    tools = [tool(f"tool_{i}") for i in range(9)] + [tool("sky_watch")]
+    script = [execute(("sky_watch", {"city": "Oslo"})), "Clear.", "Ok.", "Ok.", "Ok.", "Ok."]
+    limits = Limits(shown_tools=2)
+    async with running_agent(
+        tmp_path, renderer, script, tools=tools, limits=limits, results={"sky_watch": "clear"}
+    ) as agent:
+        await agent.say("sky_watch Oslo", thread="t")
+        for text in ("no, Bergen", "Rome", "Paris then", "or Lima"):
+            result = await agent.say(text, thread="t")
+    assert "sky_watch" in [t["function"]["name"] for t in result.trace.spans[0].tools]
+
+
+async def test_tools_that_the_client_names_are_all_shown(tmp_path: Path, renderer: Renderer) -> None:
+    tools = [tool(f"tool_{i}") for i in range(5)]
+    async with running_agent(tmp_path, renderer, ["Ok."], tools=tools, limits=Limits(shown_tools=2)) as agent:
+        result = await agent.say("hi", only_tools=("tool_4", "tool_3", "tool_1"))
+    assert [t["function"]["name"] for t in result.trace.spans[0].tools] == ["tool_4", "tool_3", "tool_1"]
