@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.ready
 ARGS   ?=
 
-.PHONY: setup demo test check serve learn bench clean vllm
+.PHONY: setup demo test check serve learn bench clean vllm browser
 
 setup: $(STAMP)
 
@@ -18,6 +18,9 @@ $(STAMP): pyproject.toml constraints.txt
 
 vllm: setup
 	bash tests/vllm_environment.sh
+
+browser: setup
+	bash tests/browser_environment.sh
 
 demo: setup
 	$(BIN)/hone demo $(ARGS)
@@ -34,7 +37,7 @@ check: setup
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
-test: check vllm
+test: check vllm browser
 	$(BIN)/python -m pytest $(ARGS)
 
 bench: setup

@@ -10,27 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx2
-import torch
-from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM
 
 ROOT = Path(__file__).resolve().parents[2]
 STARTER = ROOT / "models" / "starter"
 VLLM_PYTHON = ROOT / ".venv-vllm" / "bin" / "python"
 UP_WITHIN_S = 240.0
-
-
-def write_random_adapter(folder: Path, seed: int) -> Path:
-    """A LoRA adapter, as PEFT saves one, whose weights are large enough to change greedy answers."""
-    torch.manual_seed(seed)
-    base = AutoModelForCausalLM.from_pretrained(STARTER, dtype=torch.float32)
-    config = LoraConfig(r=8, lora_alpha=32, target_modules=["q_proj", "v_proj", "o_proj"], task_type="CAUSAL_LM")
-    tuned = get_peft_model(base, config)
-    for name, weight in tuned.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(weight, std=1.0)
-    tuned.save_pretrained(str(folder))
-    return folder
 
 
 @contextmanager

@@ -11,12 +11,16 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from learner.settings import TrainingSettings
+from learner.synth.rows import generate_rows
+from learner.trainer import train
 from runtime.errors import AdapterRejected, PromptTooLong, UnknownAdapter
 from runtime.policy.base import Policy, SamplingParams
 from runtime.policy.embedded import EmbeddedPolicy
 from runtime.policy.vllm import VllmPolicy
 from runtime.prompt import Prompt, Renderer
-from tests.runtime.policies import STARTER, vllm_server, write_random_adapter
+from tests.runtime.policies import STARTER, vllm_server
+from tests.tiny_model import build_adapter
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -58,6 +62,20 @@ async def policy(request: pytest.FixtureRequest) -> AsyncIterator[Policy]:
     await made.close()
 
 
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory: pytest.TempPathFactory, renderer: Renderer) -> Path:
+    """An adapter out of real GRPO steps, at a rate that moves it far."""
+    report = train(
+        list(generate_rows(8, "train", 32)),
+        model=STARTER,
+        renderer=renderer,
+        out_dir=tmp_path_factory.mktemp("learned") / "adapter",
+        settings=TrainingSettings(max_steps=4, prompts_per_step=4, learning_rate=2e-2),
+    )
+    assert report.adapter_dir is not None
+    return report.adapter_dir
+
+
 def new_name() -> str:
     return f"test-{uuid4().hex[:8]}"
 
@@ -92,8 +110,8 @@ async def test_an_adapter_under_a_new_name_changes_the_answer_and_leaves_the_bas
 ) -> None:
     base = await policy.sample(prompt.token_ids, GREEDY)
     first, second = new_name(), new_name()
-    await policy.load_adapter(first, write_random_adapter(tmp_path / "first", 1))
-    await policy.load_adapter(second, write_random_adapter(tmp_path / "second", 2))
+    await policy.load_adapter(first, build_adapter(tmp_path / "first", STARTER, seed=1))
+    await policy.load_adapter(second, build_adapter(tmp_path / "second", STARTER, seed=2))
     names = (None, first, second, None)
     answers = await asyncio.gather(*(policy.sample(prompt.token_ids, GREEDY, adapter=name) for name in names))
     assert answers[0].token_ids == answers[3].token_ids == base.token_ids
@@ -104,13 +122,27 @@ async def test_an_adapter_under_a_new_name_changes_the_answer_and_leaves_the_bas
     assert first not in await policy.adapters()
 
 
+async def test_what_learning_made_is_served_under_a_new_name_and_changes_answers(
+    policy: Policy, renderer: Renderer, learned: Path
+) -> None:
+    prompts = [renderer.render(row.prompt, row.tools).token_ids for row in generate_rows(9, "eval", 12)]
+    name = new_name()
+    before = await asyncio.gather(*(policy.sample(p, GREEDY) for p in prompts))
+    await policy.load_adapter(name, learned)
+    after = await asyncio.gather(*(policy.sample(p, GREEDY, adapter=name) for p in prompts))
+    assert {answer.adapter for answer in after} == {name}
+    assert [a.token_ids for a in after] != [b.token_ids for b in before]
+    again = await asyncio.gather(*(policy.sample(p, GREEDY) for p in prompts))
+    assert [a.token_ids for a in again] == [b.token_ids for b in before]
+
+
 async def test_an_adapter_that_is_not_resident_is_named(policy: Policy, prompt: Prompt) -> None:
     with pytest.raises(UnknownAdapter, match="no-such-adapter"):
         await policy.sample(prompt.token_ids, GREEDY, adapter="no-such-adapter")
 
 
 async def test_a_corrupt_adapter_is_refused_and_nothing_stays(policy: Policy, prompt: Prompt, tmp_path: Path) -> None:
-    whole = write_random_adapter(tmp_path / "whole", 5)
+    whole = build_adapter(tmp_path / "whole", STARTER)
     cut = tmp_path / "cut"
     shutil.copytree(whole, cut)
     weights = cut / "adapter_model.safetensors"

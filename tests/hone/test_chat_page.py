@@ -1,0 +1,78 @@
+"""The chat page in a real browser, against a real server with the starter."""
+
+import asyncio
+import re
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx2
+import pytest
+from playwright.async_api import Page, expect
+
+from hone.demo.stage import free_port, hone_server
+from runtime.settings import STARTER_MODEL
+from tests.hone.browser import open_page
+
+ANSWER_WITHIN_MS = 30_000
+SUM = "calculate expression 12 * 7"
+
+
+async def say(page: Page, text: str) -> None:
+    await page.get_by_label("Message").fill(text)
+    await page.keyboard.press("Enter")
+    await expect(page.locator(".thinking")).to_have_count(0, timeout=ANSWER_WITHIN_MS)
+
+
+@pytest.mark.timeout(240)
+async def test_a_person_chats_sees_what_was_done_and_starts_afresh(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    with hone_server(home, str(STARTER_MODEL), free_port()) as url:
+        async with open_page(url) as page:
+            await expect(page.locator(".tool-name").get_by_text("calculate", exact=True)).to_be_visible()
+            await expect(page.locator("#policy")).to_have_text("base")
+
+            await say(page, SUM)
+            await expect(page.locator(".mine")).to_have_text(SUM)
+            await expect(page.locator(".call .name").first).to_have_text("calculate")
+            await page.locator(".call summary").first.click()
+            await expect(page.locator(".call pre").first).to_contain_text("12 * 7")
+            await expect(page.locator(".call pre").nth(1)).to_contain_text("84")
+            trace = await page.get_by_role("link", name="trace").last.get_attribute("href")
+            recorded = await asyncio.to_thread(httpx2.get, f"{url}{trace}")
+            assert recorded.status_code == 200
+            assert recorded.json()["spans"][0]["decision"]["kind"] == "execute"
+
+            await say(page, "<img src=x onerror=alert(1)> & <b>bold</b>")
+            await expect(page.locator(".mine").nth(1)).to_have_text("<img src=x onerror=alert(1)> & <b>bold</b>")
+            await expect(page.locator(".log img")).to_have_count(0)
+            await expect(page.locator(".foot .badge").last).to_have_text(
+                re.compile("execute|clarify|refuse|answer|invalid")
+            )
+
+            await page.get_by_role("button", name="New conversation").click()
+            await expect(page.locator(".mine")).to_have_count(0)
+            await expect(page.locator("#welcome")).to_be_visible()
+
+            await page.set_viewport_size({"width": 390, "height": 780})
+            await expect(page.locator("#sidebar")).not_to_be_in_viewport()
+            await page.get_by_role("button", name="Show tools").click()
+            await expect(page.locator("#sidebar")).to_be_in_viewport()
+            overflow = await page.evaluate(
+                "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+            )
+            assert overflow <= 0
+
+
+@pytest.mark.timeout(120)
+async def test_a_server_that_went_away_is_said_so_on_the_page(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    with ExitStack() as running:
+        url = running.enter_context(hone_server(home, str(STARTER_MODEL), free_port()))
+        async with open_page(url, may_break=True) as page:
+            await say(page, "hello")
+            running.close()
+            await say(page, "are you there?")
+            await expect(page.locator(".bubble.failed")).to_have_count(1)
+            await expect(page.locator(".bubble.failed")).not_to_be_empty()

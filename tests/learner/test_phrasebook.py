@@ -1,0 +1,55 @@
+"""The phrasebook: every entry is sound, and exchanging its subject keeps it so."""
+
+import random
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hone.demo.world import WANTS
+from learner.synth import utterances
+from learner.synth.lexicon import Side
+from learner.synth.phrasebook import entries, written_tool
+
+SEEDS = st.integers(0, 1_000_000)
+SIDES: tuple[Side, ...] = ("train", "eval")
+
+
+@given(SEEDS, st.sampled_from(SIDES))
+def test_a_complete_request_carries_every_required_value_and_a_lacking_one_does_not(seed: int, side: Side) -> None:
+    rng = random.Random(seed)
+    tool = written_tool(rng, side)
+    required = {p.name for p in tool.required}
+    names = [p.name for p in tool.parameters]
+    assert len(names) == len(set(names))
+    made = utterances.complete(rng, tool)
+    assert required <= set(made.arguments) <= set(names)
+    assert not re.search(r"[{}]", made.text)
+    lacking = utterances.lacking(rng, tool)
+    if lacking is None:
+        assert not required
+        return
+    request, missing = lacking
+    assert missing
+    assert {p.name for p in missing} == required - set(request.arguments)
+
+
+@given(SEEDS)
+def test_a_text_value_stands_in_the_request_as_it_is(seed: int) -> None:
+    rng = random.Random(seed)
+    made = utterances.complete(rng, written_tool(rng, "train"))
+    for value in made.arguments.values():
+        if isinstance(value, str) and not re.fullmatch(r"\d{4}-\d\d-\d\d", value):
+            assert value in made.text
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_there_are_tools_on_both_sides(side: Side) -> None:
+    assert len(entries(side)) >= 15
+
+
+def test_no_tool_of_the_phrasebook_is_met_again_in_the_demo() -> None:
+    written = {entry.name for side in SIDES for entry in entries(side)}
+    assert written.isdisjoint({want.tool for want in WANTS})
+    assert {e.name for e in entries("train")}.isdisjoint({e.name for e in entries("eval")})
