@@ -9,6 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from hone.home import Home
 from hone.output import console
 from learner.daemon import CycleReport, Learner, Stage, run_once
+from learner.replay import replay_rows
 from learner.rows import Row
 from learner.settings import LearnerSettings
 from runtime.database import utc_now
@@ -60,6 +61,7 @@ async def run_cycle(
         home=here.settings.home,
         evaluation_rows=evaluation_rows,
         never_train=never_train | registered,
+        extra_rows=replay_rows(settings.replay, settings.seed),
         settings=settings,
     )
     with bars() as progress:

@@ -77,6 +77,8 @@ class CycleReport(BaseModel):
     batch: str | None = None
     """Digest of the training rows and the incumbent: the same again would teach the same."""
     selection: SelectionReport
+    extra_rows: int = 0
+    """Trained on beside the selected ones."""
     training: TrainingReport | None = None
     before: EvaluationReport | None = None
     after: EvaluationReport | None = None
@@ -146,6 +148,7 @@ class _Cycle:
         facts: dict[str, Any] = {"selection": selection.report}
         if idle := self._why_idle(selection, facts, known_batch):
             return self._report(Outcome.NOTHING_TO_LEARN, idle, **facts)
+        facts["extra_rows"] = len(self._learner.extra_rows)
         facts["training"] = training = await self._train(selection.rows)
         if training.adapter_dir is None:
             return self._report(Outcome.NO_SIGNAL, "the rewards within every group were equal", **facts)

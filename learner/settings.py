@@ -94,7 +94,9 @@ class LearnerSettings(BaseSettings):
     training: TrainingSettings = TrainingSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     gate: GateSettings = GateSettings()
+    replay: int = Field(default=260, ge=0)
+    """Generated rows that are trained on beside the traces, mostly questions; 0: the traces alone."""
     seed: int = 0
-    """Of the selection."""
+    """Of the selection and the replay."""
     interval_s: float = Field(default=300.0, gt=0)
     """Pause between two cycles of `run_forever`, in seconds."""

@@ -10,6 +10,7 @@ character, so that nobody can end a turn or open a call from within a message.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -78,8 +79,6 @@ class Renderer:
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
-        controls = sorted((str(token) for token in tokenizer.get_added_vocab()), key=len, reverse=True)
-        self._controls = re.compile("|".join(map(re.escape, controls))) if controls else None
 
     @classmethod
     def load(cls, model: str | Path) -> "Renderer":
@@ -111,6 +110,11 @@ class Renderer:
             tokenize=False,
         )
         return Prompt(text=text, token_ids=tuple(self._tokenizer.encode(text, add_special_tokens=False)))
+
+    @cached_property
+    def _controls(self) -> re.Pattern[str] | None:
+        controls = sorted(map(str, self._tokenizer.get_added_vocab()), key=len, reverse=True)
+        return re.compile("|".join(map(re.escape, controls))) if controls else None
 
     def _defused(self, value: Any) -> Any:
         """The same data without anything that the tokenizer would read as a control token."""

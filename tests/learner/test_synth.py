@@ -5,6 +5,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
+from learner.replay import replay_rows
 from learner.synth.lexicon import NOUNS_BY_SIDE, side_of
 from learner.synth.rows import generate_rows
 from learner.synth.scenarios import invent_family
@@ -41,3 +42,11 @@ def test_the_same_seed_gives_the_same_rows() -> None:
 def test_training_and_evaluation_share_no_noun() -> None:
     assert set(NOUNS_BY_SIDE["train"]).isdisjoint(NOUNS_BY_SIDE["eval"])
     assert all(side_of(noun) == "eval" for noun in NOUNS_BY_SIDE["eval"])
+
+
+def test_a_replay_is_mostly_questions_and_the_same_for_the_same_seed() -> None:
+    rows = replay_rows(40, 3)
+    assert [row.truth.decision for row in rows].count("clarify") == 30
+    assert {row.truth.decision for row in rows} == {"clarify", "execute"}
+    assert rows == replay_rows(40, 3) != replay_rows(40, 4)
+    assert replay_rows(0, 3) == []
