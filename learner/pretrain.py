@@ -24,6 +24,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from safetensors.torch import load_file
+from torch.multiprocessing.spawn import spawn
 from torch.utils.data import DataLoader, IterableDataset
 
 from learner.branched import Branches, use_branched_attention
@@ -176,7 +177,7 @@ def train(arguments: argparse.Namespace) -> None:
         _train_in_process(0, arguments)
         return
     (arguments.run / "rendezvous").unlink(missing_ok=True)
-    torch.multiprocessing.spawn(_train_in_process, (arguments,), nprocs=arguments.processes)
+    spawn(_train_in_process, (arguments,), nprocs=arguments.processes)
 
 
 def _train_in_process(rank: int, arguments: argparse.Namespace) -> None:
