@@ -1,26 +1,22 @@
-"""Generated decisions that are trained on beside the traces, against forgetting.
+"""Generated questions that are trained on beside the traces, against forgetting to ask.
 
 Traces mostly correct one way: users restate what was needlessly asked or refused, so what they prove is "you could have
 acted". A question that was right is verified, but teaches nothing while the policy asks it anyway. Alone, such a batch teaches
-to act when one should ask. The replay is therefore mostly questions, and some requests that differ from them only in what
-they say.
+to act when one should ask (`docs/log.md` has the figures).
 """
+
+from itertools import islice
 
 from learner.rows import Row
 from learner.synth.rows import generate_rows
 
-_CLARIFY_SHARE = 0.75
+_ROWS_PER_QUESTION = 12
+"""Of the generator's rows about one in five is to be answered with a question."""
 
 
 def replay_rows(count: int, seed: int) -> list[Row]:
-    """`count` rows on invented tools, three quarters of them to be answered with a question; the same seed gives the same rows."""
-    questions = round(count * _CLARIFY_SHARE)
-    wanted = {"clarify": questions, "execute": count - questions}
-    rows: list[Row] = []
-    size = 8 * count
-    for row in generate_rows(seed + 11, "train", size) if count else ():
-        decision = row.truth.decision
-        if wanted.get(decision, 0) > 0:
-            wanted[decision] -= 1
-            rows.append(row)
-    return rows
+    """`count` requests on invented tools that lack a required value; the same seed gives the same rows."""
+    if not count:
+        return []
+    generated = generate_rows(seed + 11, "train", _ROWS_PER_QUESTION * count)
+    return list(islice((row for row in generated if row.truth.decision == "clarify"), count))

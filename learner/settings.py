@@ -94,8 +94,8 @@ class LearnerSettings(BaseSettings):
     training: TrainingSettings = TrainingSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     gate: GateSettings = GateSettings()
-    replay: int = Field(default=260, ge=0)
-    """Generated rows that are trained on beside the traces, mostly questions; 0: the traces alone."""
+    replay: int = Field(default=90, ge=0)
+    """Generated requests for a question that are trained on beside the traces; 0: the traces alone."""
     seed: int = 0
     """Of the selection and the replay."""
     interval_s: float = Field(default=300.0, gt=0)
