@@ -33,8 +33,8 @@ QUICK = {
 
 def learn(home: Path) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "hone", "learn", "--once", "--window", "0", "--home", str(home)]
-    out = (home / "learn.log").open("w")
-    return subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env={**os.environ, **QUICK}, text=True)
+    with (home / "learn.log").open("w") as out:
+        return subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env={**os.environ, **QUICK}, text=True)
 
 
 def kill_when(process: subprocess.Popen[str], moment: Callable[[], bool], *, within_s: float = 120.0) -> None:
