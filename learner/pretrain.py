@@ -12,6 +12,7 @@ A run is resumed by naming the same `--run` folder: data, optimiser and step con
 """
 
 import argparse
+import copy
 import json
 import random
 import time
@@ -163,8 +164,6 @@ def load_checkpoint(run: Path, trainer: Trainer) -> tuple[int, int]:
 
 def export(model: Any, renderer: Renderer, out: Path) -> None:
     """Writes the folder that serving loads: bfloat16 safetensors, tokenizer, chat template."""
-    import copy
-
     copy.deepcopy(model).to(torch.bfloat16).save_pretrained(out)
     renderer.tokenizer.save_pretrained(out)
 

@@ -12,7 +12,7 @@ from typing import Any
 from learner.rows import ExpectedCall, GroundTruth
 from learner.synth import utterances
 from learner.synth.invention import InventedTool, invent_tool
-from learner.synth.lexicon import Side, pseudo_word, real_word
+from learner.synth.lexicon import VERBS, Side, pseudo_word, real_word
 from learner.synth.parameters import Parameter, code, number, phrase, place, word
 from learner.synth.phrasebook import written_tool
 from learner.synth.utterances import Request
@@ -188,8 +188,6 @@ def _absent_tool(rng: random.Random, side: Side, toolset: list[InventedTool]) ->
 
 
 def _may_be_same(verb: str, other: str) -> bool:
-    from learner.synth.lexicon import VERBS
-
     first, second = {verb, *VERBS.get(verb, ())}, {other, *VERBS.get(other, ())}
     return bool(first & second)
 
@@ -198,9 +196,8 @@ def _absent_situation(rng: random.Random, side: Side, toolset: list[InventedTool
     tool = _absent_tool(rng, side, toolset)
     text = utterances.complete(rng, tool).text
     told = (tool.noun.removesuffix("s"), tool.alias.removesuffix("s"), tool.name)
-    if not any(
-        words and words in text for words in told
-    ):  # without its noun the request could mean a tool that is shown
+    # Without its noun the request could mean a tool that is shown.
+    if not any(words and words in text for words in told):
         return None
     refuse = Refuse(reason=OUT_OF_SCOPE_REASON, category=RefusalCategory.OUT_OF_SCOPE)
     return Situation("absent", (_user(text),), refuse)
