@@ -49,9 +49,8 @@ async def run_cycle(
     evaluation_rows: Sequence[Row],
     *,
     settings: LearnerSettings,
-    never_train: frozenset[str] = frozenset(),
+    known_batch: str | None = None,
 ) -> CycleReport:
-    registered = {spec.name for spec in here.catalogue.list() if spec.never_train}
     learner = Learner(
         store=here.traces,
         deployment=here.deployment,
@@ -60,7 +59,7 @@ async def run_cycle(
         base=Path(here.settings.model),
         home=here.settings.home,
         evaluation_rows=evaluation_rows,
-        never_train=never_train | registered,
+        never_train=frozenset(spec.name for spec in here.catalogue.list() if spec.never_train),
         extra_rows=replay_rows(settings.replay, settings.seed),
         settings=settings,
     )
@@ -72,4 +71,4 @@ async def run_cycle(
                 tasks[stage] = int(progress.add_task(stage.value, total=total))
             progress.update(tasks[stage], completed=done, total=total)  # pyright: ignore[reportArgumentType]
 
-        return await run_once(learner, progress=show)
+        return await run_once(learner, progress=show, known_batch=known_batch)

@@ -15,7 +15,6 @@ from hone.demo.figures import show as show_figures
 from hone.demo.play import Played, play
 from hone.demo.stage import city_service, free_port, hone_server, register_tools
 from hone.demo.traffic import Visit, read_traffic
-from hone.demo.world import WANTS
 from hone.home import Home, load_policy, open_home
 from hone.output import JsonOption, console, write_json
 from learner.evaluation import EvaluationReport, evaluate
@@ -70,8 +69,7 @@ async def _run(here: Home, url: str, settings: LearnerSettings) -> dict[str, Any
         console.print(f"verdicts: {', '.join(f'{k.value} {n}' for k, n in swept.outcomes.items())}")
         clock.lap("verify")
         gate_rows = [visit_row(v, schemas) for v in visits["gate"]]
-        never_train = frozenset(w.tool for w in WANTS if w.never_train)
-        cycle = await run_cycle(here, policy, renderer, gate_rows, settings=settings, never_train=never_train)
+        cycle = await run_cycle(here, policy, renderer, gate_rows, settings=settings)
         clock.lap("learn")
         console.print(f"{cycle.outcome.value}: {cycle.reason}")
         swap_s = await _see_the_swap(url, here) if cycle.published and cycle.published.promoted else None

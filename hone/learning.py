@@ -1,7 +1,6 @@
 """`hone learn`: from recorded turns to a better adapter, or to a reason why not."""
 
 import asyncio
-import time
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +9,7 @@ import typer
 from hone.cycle import judge, run_cycle
 from hone.home import Home, load_policy, open_home
 from hone.output import JsonOption, console, write_json
-from learner.daemon import CycleReport, Outcome
+from learner.daemon import CycleReport, Outcome, run_forever
 from learner.rows import Row, read_rows
 from learner.settings import LearnerSettings
 from learner.synth.rows import generate_rows
@@ -32,22 +31,31 @@ def learn(
     settings = LearnerSettings()
     with open_home(model=model, home=home) as here:
         rows = evaluation_rows(here, evaluation)
-        while True:
-            report = asyncio.run(_cycle(here, rows, settings, window))
+
+        def tell(report: CycleReport) -> None:
             if json:
                 write_json(report.model_dump(mode="json", exclude={"before": {"rows"}, "after": {"rows"}}), json)
             show(report)
-            if once:
-                return
-            time.sleep(settings.interval_s)
+
+        async def cycle(known_batch: str | None = None) -> CycleReport:
+            return await _cycle(here, rows, settings, window, known_batch)
+
+        if once:
+            tell(asyncio.run(cycle()))
+        else:
+            asyncio.run(run_forever(cycle, interval_s=settings.interval_s, on_report=tell, on_error=tell_error))
 
 
-async def _cycle(here: Home, rows: list[Row], settings: LearnerSettings, window: float) -> CycleReport:
+async def _cycle(
+    here: Home, rows: list[Row], settings: LearnerSettings, window: float, known_batch: str | None
+) -> CycleReport:
     swept = judge(here, window_s=window)
     console.print(f"{swept.spans} decisions in {swept.threads} threads: {dict(swept.outcomes)}")
     policy = load_policy(here.settings)
     try:
-        return await run_cycle(here, policy, Renderer.load(here.settings.model), rows, settings=settings)
+        return await run_cycle(
+            here, policy, Renderer.load(here.settings.model), rows, settings=settings, known_batch=known_batch
+        )
     finally:
         await policy.close()
 
@@ -58,6 +66,11 @@ def evaluation_rows(here: Home, given: Path | None) -> list[Row]:
     if given is not None or own.exists():
         return list(read_rows(given or own))
     return list(generate_rows(2, "eval", GENERATED_ROWS))
+
+
+def tell_error(error: Exception) -> None:
+    """A cycle that broke: said and survived, since what broke it may be gone at the next."""
+    console.print(f"[red]this cycle failed[/]: {error or type(error).__name__}; the next one comes all the same")
 
 
 def show(report: CycleReport) -> None:

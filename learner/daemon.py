@@ -29,6 +29,7 @@ from learner.rows import Row
 from learner.selection import Selection, SelectionReport, select
 from learner.settings import LearnerSettings
 from learner.training_report import TrainingReport
+from learner.variants import variants
 from runtime.database import Clock, utc_now
 from runtime.policy.base import Policy
 from runtime.policy.deployment import AdapterRecord, Deployment
@@ -103,7 +104,7 @@ class Learner:
     """On tools that are never trained on."""
     never_train: frozenset[str] = frozenset()
     extra_rows: Sequence[Row] = ()
-    """Trained on beside the traces, when there are traces: the tools' own examples, or a replay against forgetting."""
+    """Trained on beside the traces and their variants, when there are traces: a replay against forgetting."""
     settings: LearnerSettings = field(default_factory=LearnerSettings)
     train: Train | None = None
     """None: `learner.trainer.train`."""
@@ -148,7 +149,7 @@ class _Cycle:
         facts: dict[str, Any] = {"selection": selection.report}
         if idle := self._why_idle(selection, facts, known_batch):
             return self._report(Outcome.NOTHING_TO_LEARN, idle, **facts)
-        facts["extra_rows"] = len(self._learner.extra_rows)
+        facts["extra_rows"] = len(self._beside(selection.rows))
         facts["training"] = training = await self._train(selection.rows)
         if training.adapter_dir is None:
             return self._report(Outcome.NO_SIGNAL, "the rewards within every group were equal", **facts)
@@ -179,13 +180,18 @@ class _Cycle:
         facts["batch"] = batch = _batch_digest(selection.rows, self._incumbent)
         return "nothing new since the last cycle" if batch == known_batch else None
 
+    def _beside(self, rows: Sequence[Row]) -> list[Row]:
+        """What is trained on beside the selected rows."""
+        settings = self._learner.settings
+        return [*variants(rows, settings.variants, settings.seed), *self._learner.extra_rows]
+
     async def _train(self, rows: Sequence[Row]) -> TrainingReport:
         learner, stop = self._learner, threading.Event()
         self._progress(Stage.TRAIN, 0, learner.settings.training.max_steps)
         run = asyncio.create_task(
             asyncio.to_thread(
                 learner.train or _trainer(),
-                [*rows, *learner.extra_rows],
+                [*rows, *self._beside(rows)],
                 model=learner.base,
                 renderer=learner.renderer,
                 out_dir=self._work / "candidate",

@@ -36,6 +36,9 @@ class StepGroups:
     equal: int
     """Groups whose rewards are all equal."""
     mean_reward: float
+    """Of what the policy sampled itself."""
+    demonstrated: int = 0
+    """Groups in which a demonstration took the place of a rollout."""
 
     @property
     def no_signal(self) -> bool:
@@ -49,7 +52,14 @@ def split(rewards: Sequence[float], size: int) -> list[Sequence[float]]:
     return [rewards[start : start + size] for start in range(0, len(rewards), size)]
 
 
-def count(rewards: Sequence[float], size: int) -> StepGroups:
-    """Counts the groups of one step, given its rewards in group order."""
+def count(rewards: Sequence[float], size: int, demonstrated: Sequence[bool] = ()) -> StepGroups:
+    """Counts the groups of one step, given its rewards in group order.
+
+    Args:
+        demonstrated: for each reward, whether it belongs to a demonstration; empty: none does.
+    """
     groups = split(rewards, size)
-    return StepGroups(groups=len(groups), equal=sum(map(all_equal, groups)), mean_reward=fmean(rewards))
+    own = (
+        [reward for reward, given in zip(rewards, demonstrated, strict=True) if not given] if demonstrated else rewards
+    )
+    return StepGroups(len(groups), sum(map(all_equal, groups)), fmean(own), sum(demonstrated))

@@ -14,9 +14,12 @@ A run is resumed by naming the same `--run` folder: data, optimiser and step con
 import argparse
 import copy
 import json
+import multiprocessing
+import os
 import random
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -29,7 +32,9 @@ from torch.multiprocessing.spawn import spawn
 from torch.utils.data import DataLoader, IterableDataset
 
 from learner.branched import Branches, use_branched_attention
+from learner.rows import read_rows
 from learner.starter import SIZES, VOCABULARY, build_model, train_tokenizer
+from learner.synth.borrowed import Borrowed
 from learner.synth.packing import IGNORED, Layout, packed_families
 from learner.synth.scenarios import invent_family
 from runtime.decision import write_decision
@@ -50,14 +55,24 @@ def tokenizer_texts(seed: int, families: int = 8000) -> Iterator[str]:
 
 class _Families(IterableDataset):
     def __init__(
-        self, tokenizer_folder: Path, seed: int, start: int, stride: int, layout: Layout, tools: tuple[int, int]
+        self,
+        tokenizer_folder: Path,
+        seed: int,
+        start: int,
+        stride: int,
+        layout: Layout,
+        tools: tuple[int, int],
+        files: Sequence[Path],
     ) -> None:
-        self._arguments = (tokenizer_folder, seed, start, stride, layout, tools)
+        self._arguments = (tokenizer_folder, seed, start, stride, layout, tools, files)
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
-        folder, seed, start, stride, layout, tools = self._arguments
+        folder, seed, start, stride, layout, tools, files = self._arguments
         renderer = Renderer.load(folder)
-        families = packed_families(renderer, seed=seed, start=start, stride=stride, layout=layout, tools=tools)
+        borrowed = Borrowed.of([row for file in files for row in read_rows(file)], "train") if files else None
+        families = packed_families(
+            renderer, seed=seed, start=start, stride=stride, layout=layout, tools=tools, borrowed=borrowed
+        )
         for index, p in families:
             yield p.token_ids, p.positions, p.branches, p.targets, index
 
@@ -179,8 +194,21 @@ def train(arguments: argparse.Namespace) -> None:
     spawn(_train_in_process, (arguments,), nprocs=arguments.processes)
 
 
+def end_with_parent() -> None:
+    """Ends this process when the one that started it is gone, killed or not; otherwise it would train on unseen."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def _train_in_process(rank: int, arguments: argparse.Namespace) -> None:
     if arguments.processes > 1:
+        end_with_parent()
         rendezvous = f"file://{(arguments.run / 'rendezvous').resolve()}"
         dist.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=arguments.processes)
     torch.manual_seed(arguments.seed)
@@ -220,7 +248,9 @@ def _decision_stage(
 ) -> None:
     layout = Layout(arguments.prefix, arguments.slot, arguments.slots)
     tools, processes = (1, arguments.max_tools), arguments.processes
-    dataset = _Families(arguments.run / "tokenizer", arguments.seed, family + rank, processes, layout, tools)
+    dataset = _Families(
+        arguments.run / "tokenizer", arguments.seed, family + rank, processes, layout, tools, arguments.rows
+    )
     loader = DataLoader(dataset, batch_size=arguments.batch, num_workers=1, prefetch_factor=4)
     log = _LossLog(arguments.run / "loss.jsonl" if rank == 0 else None, arguments.log_every)
     for *arrays, indexes in loader:
@@ -263,6 +293,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="folder for the finished model")
     parser.add_argument("--run", type=Path, default=Path("runs/pretrain"), help="checkpoints, tokenizer and loss log")
     parser.add_argument("--init", type=Path, help="go on from this finished model, with its tokenizer")
+    parser.add_argument(
+        "--rows", type=Path, nargs="*", default=[], help="dataset rows to borrow tools and requests from"
+    )
     parser.add_argument("--size", choices=tuple(SIZES), default="starter")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--steps", type=int, default=9000, help="optimiser steps in all, copying included")

@@ -35,6 +35,8 @@ class TrainingSettings(_Section):
     prompts_per_step: int = Field(default=8, ge=1)
     rollouts_per_prompt: int = Field(default=8, ge=2)
     """Size of a group; a group of one has no advantage."""
+    demonstrate: bool = True
+    """Where no rollout of a group is right, the verified decision takes the place of one."""
     learning_rate: float = Field(default=1e-3, gt=0)
     """Peak of AdamW's rate; warmed up over the first 5 % of the steps, then along a cosine to a tenth."""
     rank: int = Field(default=16, ge=1, le=256)
@@ -94,8 +96,10 @@ class LearnerSettings(BaseSettings):
     training: TrainingSettings = TrainingSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     gate: GateSettings = GateSettings()
+    variants: int = Field(default=1000, ge=0)
+    """Rows that follow from the selected ones (`learner.variants`) and are trained on beside them."""
     replay: int = Field(default=90, ge=0)
-    """Generated requests for a question that are trained on beside the traces; 0: the traces alone."""
+    """Generated requests, to be asked about or refused, that are trained on beside the traces; 0: the traces alone."""
     seed: int = 0
     """Of the selection and the replay."""
     interval_s: float = Field(default=300.0, gt=0)

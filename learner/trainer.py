@@ -7,7 +7,8 @@ groups without a signal are counted, and rollouts of a group share the computati
 
 What differs from TRL's defaults: float32 throughout, no gradient checkpointing, no checkpoints and no reporting;
 truncated completions are not masked, since running on is a fault to unlearn; rows of groups without a signal skip the
-backward pass, to which they would add nothing.
+backward pass, to which they would add nothing; where no rollout of a group is right, one gives way to the verified decision
+(`learner.demonstration`).
 
 Nothing appears under `out_dir` until the run is complete: it works beside it and renames.
 """
@@ -31,9 +32,10 @@ from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 
 from learner import groups, prefix_sharing
+from learner.demonstration import demonstrate
 from learner.errors import BadRows, TrainingFailed, TrainingStopped
 from learner.probing import adapter_weights, probe
-from learner.rewards import score_text
+from learner.rewards import FULL, score_text
 from learner.rows import Row
 from learner.settings import TrainingSettings
 from learner.training_report import TrainingReport
@@ -119,6 +121,7 @@ class _Run:
         self._stop_ids = sorted(_stop_ids(base, renderer.tokenizer))
         self._shared = prefix_sharing.agrees(base, self._prompts[0].token_ids, self._pad_id)
         self._batches: list[groups.StepGroups] = []  # one for each time that rollouts were sampled
+        self._shown: list[bool] = []  # of the last batch's rollouts, whether each is a demonstration
         self._optimizer_steps = 0
         self._kls: list[float] = []
         self._tokens = 0
@@ -182,18 +185,35 @@ class _Run:
             stop_ids=self._stop_ids,
             pad_id=self._pad_id,
         )
-        completions = [completion for group in sampled for completion in group]
+        rows = {prompt.text: row for prompt, row in zip(self._prompts, self._rows, strict=True)}
+        shown = [self._demonstrated(group, rows[text]) for group, text in zip(sampled, prompts[::size], strict=True)]
+        completions = [completion for group in shown for completion in group]
+        self._shown = [
+            new is not old
+            for group, was in zip(shown, sampled, strict=True)
+            for new, old in zip(group, was, strict=True)
+        ]
         return {
             "prompt_ids": [list(token_ids[text]) for text in prompts],
             "completion_ids": completions,
             "logprobs": None,  # on-policy: TRL takes those of the training pass
         }
 
+    def _demonstrated(self, group: list[list[int]], row: Row) -> list[list[int]]:
+        """The group; where no rollout is right, its last one gives way to the verified decision."""
+        text = demonstrate(row) if self._settings.demonstrate else None
+        if text is None or any(self._reward(self._renderer.decode(ids), row) >= FULL for ids in group):
+            return group
+        tokens = self._renderer.tokenizer(text=text, add_special_tokens=False)["input_ids"]
+        if len(tokens) >= self._settings.max_completion_tokens or self._reward(text, row) < FULL:
+            return group
+        return [*group[:-1], [*tokens, self._renderer.tokenizer.eos_token_id]]
+
     def _rewards(self, completion_ids: list[list[int]], row: list[int], **_: Any) -> list[float | None]:
         """Scores the tokens that were sampled, as serving would read them, and counts the groups."""
         texts = [self._renderer.decode(ids) for ids in completion_ids]
         rewards = [self._reward(text, self._rows[place]) for text, place in zip(texts, row, strict=True)]
-        self._batches.append(groups.count(rewards, self._settings.rollouts_per_prompt))
+        self._batches.append(groups.count(rewards, self._settings.rollouts_per_prompt, self._shown))
         self._tokens += sum(map(len, completion_ids))
         return [*rewards]
 
@@ -208,6 +228,7 @@ class _Run:
             rewards=tuple(batch.mean_reward for batch in self._batches),
             groups_total=sum(batch.groups for batch in self._batches),
             groups_equal=sum(batch.equal for batch in self._batches),
+            groups_demonstrated=sum(batch.demonstrated for batch in self._batches),
             batches_without_signal=sum(batch.no_signal for batch in self._batches),
             no_signal=self.no_signal,
             too_long=self._too_long,

@@ -17,10 +17,12 @@ class TrainingReport(BaseModel):
     steps: int
     """Of the optimizer."""
     rewards: tuple[float, ...]
-    """Mean reward of each batch of rollouts; a batch serves `updates_per_rollout` steps."""
+    """Mean reward of each batch of rollouts, demonstrations left out; a batch serves `updates_per_rollout` steps."""
     groups_total: int
     groups_equal: int
     """Groups whose rewards are all equal: they teach nothing."""
+    groups_demonstrated: int = 0
+    """Groups in which no rollout was right and the verified decision took the place of one."""
     batches_without_signal: int
     """Batches of which every group was equal."""
     no_signal: bool

@@ -14,7 +14,8 @@ from typing import Any
 import httpx2
 import uvicorn
 
-from hone.demo.service import build_service, definitions
+from hone.demo.scenes import operations
+from hone.demo.service import build_service, definition
 
 READY_WITHIN_S = 90.0
 
@@ -33,7 +34,11 @@ def free_port() -> int:
 def city_service() -> Iterator[str]:
     """The third party's HTTP service in a thread; gives its base URL."""
     port = free_port()
-    server = uvicorn.Server(uvicorn.Config(build_service(), host="127.0.0.1", port=port, log_level="error"))
+    server = uvicorn.Server(
+        uvicorn.Config(
+            build_service({n: o for n, (o, _) in operations().items()}), host="127.0.0.1", port=port, log_level="error"
+        )
+    )
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     try:
@@ -79,7 +84,9 @@ def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> 
 def register_tools(url: str, service_url: str) -> list[str]:
     """Registers the service's operations by JSON schema and the library by MCP; the built-in tools are there already."""
     library = {"command": sys.executable, "args": ["-m", "hone.demo.library"]}
-    bodies: list[dict[str, Any]] = [*definitions(service_url), {"mcp": library}]
+    bodies: list[dict[str, Any]] = [{"mcp": library}]
+    for name, (operation, never_train) in operations().items():
+        bodies.append(definition(service_url, name, operation, never_train=never_train))
     with httpx2.Client(base_url=url, timeout=60) as client:
         for body in bodies:
             response = client.post("/v1/tools", json=body)

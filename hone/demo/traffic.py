@@ -1,4 +1,4 @@
-"""Draws the demo's traffic from `hone.demo.world`: `python -m hone.demo.traffic` writes traffic.jsonl.
+"""Draws the demo's traffic from `hone.demo.scenes`: `python -m hone.demo.traffic` writes traffic.jsonl.
 
 Live requests are about tools that may be learnt from. Gate and held-out requests are only about tools that learning never sees:
 the first decide whether an adapter is promoted, the second are measured before and after and decide nothing. The file is committed,
@@ -7,19 +7,20 @@ so every demo plays the same requests.
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from hone.demo.world import OUT_OF_SCOPE, SCOPE_WORDS, UNSAFE, WANTS, Want
+from hone.demo.scenes import SPLITS, Request, Scene, Split, ToolScene, read_scenes, restated, spoken
 
-Split = Literal["live", "gate", "held_out"]
 Wish = Literal["execute", "clarify", "refuse"]
 TRAFFIC_FILE = Path(__file__).with_name("traffic.jsonl")
-COUNTS: dict[Split, int] = {"live": 360, "gate": 200, "held_out": 360}
-MIX: dict[Wish, float] = {"execute": 0.55, "clarify": 0.27, "refuse": 0.18}
+_ABSENT = 1
+"""Requests of each tool that are made where the tool is not at hand, and so are to be refused."""
+_NONE_SPLITS: tuple[Split, ...] = ("live", "gate", "live", "held_out")
+"""Whose the messages are that no tool of a scene serves, in turn."""
 
 
 class Visit(BaseModel):
@@ -44,94 +45,66 @@ class Visit(BaseModel):
     """Names of the tools that are shown to the policy, as an application limits its users to its own."""
 
 
-def _polish(rng: random.Random, template: str) -> str:
-    """Small talk around a template; a value at either end stays as it is."""
-    draw = rng.random()
-    if draw < 0.15 and not template.startswith("{"):
-        return template[0].upper() + template[1:]
-    if draw < 0.22 and not template.endswith("}"):
-        return template + rng.choice(("!", " thanks", " please"))
-    if draw < 0.28:
-        return rng.choice(("hi, ", "hello, ", "ok ")) + template
-    return template
-
-
-def _values(rng: random.Random, want: Want) -> dict[str, tuple[Any, str]]:
-    while True:
-        drawn = {name: rng.choice(pool) for name, pool in want.values.items()}
-        if len({repr(v) for v, _ in drawn.values()}) == len(drawn):
-            return drawn
-
-
-def _said(template: str, names: Any) -> set[str]:
-    return {name for name in names if f"{{{name}}}" in template}
-
-
-def _tool_visit(
-    rng: random.Random, visit_id: str, split: Split, wants: Literal["execute", "clarify"], want: Want
-) -> Visit:
-    drawn = _values(rng, want)
-    words = {name: spoken for name, (_, spoken) in drawn.items()}
-    if wants == "execute":
-        template, missing = rng.choice(want.complete), ()
-    else:
-        template, missing = rng.choice(want.lacking)
-    said = _said(template, drawn)
-    kept = said | set(missing)
-    return Visit(
-        id=visit_id,
-        split=split,
-        wants=wants,
-        opening=_polish(rng, template).format(**words),
-        tool=want.tool,
-        arguments={name: value for name, (value, _) in drawn.items() if name in kept},
-        missing=missing,
-        replies={name: words[name] for name in kept},
-        restate=want.restate.format(**words),
-    )
-
-
-def _refuse_visit(rng: random.Random, visit_id: str, split: Split) -> Visit:
-    unsafe = rng.random() < 0.2
-    # Neither its sentences nor its words may be met again on the other side.
-    half = slice(0, None, 2) if split == "live" else slice(1, None, 2)
-    template = _polish(rng, rng.choice((UNSAFE if unsafe else OUT_OF_SCOPE)[half]))
-    category = "unsafe" if unsafe else "out_of_scope"
-    return Visit(
-        id=visit_id,
-        split=split,
-        wants="refuse",
-        opening=template.format(x=rng.choice(SCOPE_WORDS[half])),
-        category=category,
-    )
-
-
 def draw_visits(seed: int = 7) -> Iterator[Visit]:
-    rng = random.Random(seed)
-    seen: set[str] = set()
-    for split, count in COUNTS.items():
-        wants = [w for w in WANTS if w.never_train == (split != "live")]
-        made = 0
-        while made < count:
-            kind: Wish = rng.choices(tuple(MIX), tuple(MIX.values()))[0]
-            visit_id = f"{split}-{made:03d}"
-            if kind == "refuse":
-                visit = _refuse_visit(rng, visit_id, split)
+    """Every request of every scene once, in mixed order."""
+    scenes = read_scenes()
+    for split in SPLITS:
+        rng = random.Random(f"{seed}/{split}")
+        everywhere = [t.tool for scene in scenes for t in scene.tools if _beside(t, split)]
+        visits = [visit for scene in scenes for visit in _visits(rng, split, scene, everywhere)]
+        rng.shuffle(visits)
+        for number, visit in enumerate(visits):
+            yield visit.model_copy(update={"id": f"{split}-{number:04d}"})
+
+
+def _beside(tool: ToolScene, split: Split) -> bool:
+    """Whether a tool may be shown to users of a split: what learning never sees is not at hand in live traffic."""
+    return split != "live" or tool.split == "live"
+
+
+def _visits(rng: random.Random, split: Split, scene: Scene, everywhere: Sequence[str]) -> Iterator[Visit]:
+    here = [tool.tool for tool in scene.tools if _beside(tool, split)]
+    for tool in scene.tools:
+        if tool.split != split:
+            continue
+        absent = rng.sample(tool.requests, _ABSENT)
+        for request in tool.requests:
+            if request in absent:
+                others = [n for n in rng.choice((here, everywhere)) if n != tool.tool]
+                yield _refused(rng, split, request.says, "out_of_scope", others)
             else:
-                visit = _tool_visit(rng, visit_id, split, kind, wants[made % len(wants)])
-            if visit.opening in seen:
-                continue
-            seen.add(visit.opening)
-            made += 1
-            yield visit.model_copy(update={"shown": _shown(rng, visit, wants)})
+                yield _served(rng, split, tool, request, here, everywhere)
+    for place, none in enumerate(scene.none):
+        if _NONE_SPLITS[place % len(_NONE_SPLITS)] == split:
+            yield _refused(rng, split, none.says, none.category.value, here)
 
 
-def _shown(rng: random.Random, visit: Visit, wants: list[Want]) -> tuple[str, ...]:
-    names = [w.tool for w in wants]
-    if visit.tool is None:
-        return tuple(rng.sample(names, rng.randint(3, 5)))
-    others = [n for n in names if n != visit.tool]
-    shown = [visit.tool, *rng.sample(others, rng.randint(2, 4))]
+def _served(
+    rng: random.Random, split: Split, tool: ToolScene, request: Request, here: Sequence[str], everywhere: Sequence[str]
+) -> Visit:
+    others = [n for n in rng.choice((here, everywhere)) if n != tool.tool]
+    return Visit(
+        id="",
+        split=split,
+        wants="clarify" if request.missing else "execute",
+        opening=request.says,
+        tool=tool.tool,
+        arguments=request.arguments,
+        missing=request.missing,
+        replies={name: spoken(value) for name, value in request.arguments.items()},
+        restate=restated(tool, request.arguments),
+        shown=_shown(rng, [tool.tool], others),
+    )
+
+
+def _refused(rng: random.Random, split: Split, says: str, category: str, others: Sequence[str]) -> Visit:
+    return Visit(id="", split=split, wants="refuse", opening=says, category=category, shown=_shown(rng, [], others))
+
+
+def _shown(rng: random.Random, needed: list[str], others: Sequence[str]) -> tuple[str, ...]:
+    """Three to five tools in mixed order, fewer where there are no more."""
+    wanted = rng.randint(3, 5) - len(needed)
+    shown = [*needed, *rng.sample(others, min(wanted, len(others)))]
     rng.shuffle(shown)
     return tuple(shown)
 

@@ -15,12 +15,15 @@ from typing import Any
 
 import numpy as np
 
+from learner.synth.borrowed import Borrowed
 from learner.synth.parameters import word
 from learner.synth.scenarios import Family, Situation, invent_family
 from runtime.decision import write_decision
 from runtime.prompt import Renderer
 
 IGNORED = -100
+BORROWED_SHARE = 0.15
+"""Of the families, where there are rows to borrow from."""
 
 
 @dataclass(frozen=True)
@@ -118,14 +121,28 @@ def _lay_out(prefix: list[int], slots: list[list[tuple[list[int], list[int]]]], 
 
 
 def packed_families(
-    renderer: Renderer, *, seed: int, start: int, layout: Layout, tools: tuple[int, int], stride: int = 1
+    renderer: Renderer,
+    *,
+    seed: int,
+    start: int,
+    layout: Layout,
+    tools: tuple[int, int],
+    stride: int = 1,
+    borrowed: Borrowed | None = None,
 ) -> Iterator[tuple[int, Packed]]:
     """Endless: (where to go on, packed). Family `i` depends on the seed and on `i` alone, so a run can go on from any `start`, and
-    several processes can share the families by a `stride`."""
+    several processes can share the families by a `stride`.
+
+    Args:
+        borrowed: rows that others wrote, for some of the families.
+    """
     index = start
     while True:
         rng = random.Random(f"{seed}/pack/{index}")
-        family = invent_family(rng, "train", tools=tools, situations=16)
+        if borrowed is not None and rng.random() < BORROWED_SHARE:
+            family = borrowed.family(rng, situations=16)
+        else:
+            family = invent_family(rng, "train", tools=tools, situations=16)
         packed = pack_family(family, renderer, layout, rng)
         index += stride
         if packed is not None:

@@ -20,7 +20,7 @@ from learner.synth.lexicon import Side, pseudo_word, real_word, side_of
 from learner.synth.parameters import Parameter, Spoken
 
 _FOLDER = Path(__file__).with_name("phrases")
-_SWAPPED = 0.6
+_SWAPPED = 0.45
 """Share of subjects that are exchanged."""
 
 _DATE: dict[str, Any] = {"type": "string", "format": "date"}

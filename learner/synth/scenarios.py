@@ -89,7 +89,7 @@ def invent_family(
 def _draw_toolset(rng: random.Random, side: Side, size: int) -> list[InventedTool]:
     """Tools with different names: all invented, all of the phrasebook, or some of each. Of the invented ones, four in ten share a
     verb or a noun with a neighbour."""
-    share = rng.choices((0.0, 0.5, 1.0), (9, 5, 6))[0]
+    share = rng.choices((0.0, 0.5, 1.0), (6, 5, 9))[0]
     tools: dict[str, InventedTool] = {}
     while len(tools) < size:
         if rng.random() < share:
@@ -125,15 +125,15 @@ def _execute_situation(rng: random.Random, side: Side, toolset: list[InventedToo
     return Situation("execute", (_user(made.text),), _execute(tool, made.arguments))
 
 
-def _question(missing: list[Parameter]) -> str:
-    words = [p.words for p in missing]
+def question_about(words: list[str]) -> str:
+    """Asks for values, each named in words."""
     named = words[0] if len(words) == 1 else ", ".join(words[:-1]) + " and " + words[-1]
     return f"What {named} should I use?"
 
 
 def _clarify(tool: InventedTool, missing: list[Parameter]) -> Clarify:
     named = tuple(MissingParameter(tool=tool.name, parameter=p.name) for p in missing)
-    return Clarify(question=_question(missing), missing=named)
+    return Clarify(question=question_about([p.words for p in missing]), missing=named)
 
 
 def _drop(rng: random.Random, toolset: list[InventedTool]) -> tuple[InventedTool, Request, list[Parameter]] | None:
@@ -163,7 +163,7 @@ def _supplied_situation(rng: random.Random, side: Side, toolset: list[InventedTo
     arguments = first.arguments | {name: value for name, (value, _) in spoken.items()}
     messages = (
         _user(first.text),
-        _assistant(_question(missing)),
+        _assistant(question_about([p.words for p in missing])),
         _user(utterances.reply(rng, missing, spoken)),
     )
     return Situation("supplied", messages, _execute(tool, _in_order(tool, arguments)))
@@ -371,7 +371,7 @@ def _restated_situation(rng: random.Random, side: Side, toolset: list[InventedTo
     if past < 0.35:
         erred = (_assistant(OUT_OF_SCOPE_REASON),)
     elif past < 0.55 and other.required:
-        erred = (_assistant(_question([rng.choice(other.required)])),)
+        erred = (_assistant(question_about([rng.choice(other.required).words])),)
     elif past < 0.8:
         called = utterances.complete(rng, other, toolset)
         result = _result(rng, side)

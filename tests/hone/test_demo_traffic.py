@@ -1,10 +1,10 @@
 """The demo's users: what they ask, how they react, and that held-out requests stay apart."""
 
 from hone.demo.play import is_satisfied, react
+from hone.demo.scenes import operations
 from hone.demo.traffic import TRAFFIC_FILE, Visit, draw_visits, read_traffic
-from hone.demo.world import WANTS
 
-NEVER = {w.tool for w in WANTS if w.never_train}
+NEVER = {name for name, (_, never_train) in operations().items() if never_train}
 VISIT = Visit(
     id="v",
     split="live",
@@ -22,7 +22,7 @@ def said(decision: str, **more: object) -> dict[str, object]:
     return {"decision": decision, "steps": [{"decision": decision, **more}]}
 
 
-def test_the_committed_traffic_is_what_the_world_draws() -> None:
+def test_the_committed_traffic_is_what_the_scenes_give() -> None:
     assert read_traffic(TRAFFIC_FILE) == list(draw_visits())
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hone.demo.world import WANTS
+from hone.demo.traffic import read_traffic
 from learner.synth import utterances
 from learner.synth.lexicon import Side
 from learner.synth.phrasebook import entries, written_tool
@@ -51,5 +51,5 @@ def test_there_are_tools_on_both_sides(side: Side) -> None:
 
 def test_no_tool_of_the_phrasebook_is_met_again_in_the_demo() -> None:
     written = {entry.name for side in SIDES for entry in entries(side)}
-    assert written.isdisjoint({want.tool for want in WANTS})
+    assert written.isdisjoint({visit.tool for visit in read_traffic()})
     assert {e.name for e in entries("train")}.isdisjoint({e.name for e in entries("eval")})

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 from datasets import Dataset
+from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, Qwen2Config, Qwen2ForCausalLM
 from trl.trainer.grpo_trainer import GRPOTrainer
 
+from learner.demonstration import demonstrate
 from learner.errors import BadRows, TrainingFailed, TrainingStopped
 from learner.rows import Row
 from learner.settings import TrainingSettings
@@ -154,6 +156,42 @@ def test_a_group_without_a_signal_is_counted_beside_others(
     assert report.adapter_dir is not None
 
 
+def test_a_group_that_never_finds_the_right_decision_learns_it_from_the_verified_one(
+    base: Path, renderer: Renderer, rows: list[Row], tmp_path: Path
+) -> None:
+    settings = SETTINGS.model_copy(update={"max_steps": 12, "max_completion_tokens": 96})
+    report = train(rows[:2], model=base, renderer=renderer, out_dir=tmp_path / "a", settings=settings)
+    assert report.groups_demonstrated > 0
+    assert report.adapter_dir is not None
+    assert max(report.rewards) < 0.5, "a random model is right by itself: the test shows nothing"
+    text = demonstrate(rows[0])
+    assert text is not None
+    assert (
+        _logprob(base, report.adapter_dir, renderer, rows[0], text) > _logprob(base, None, renderer, rows[0], text) + 5
+    )
+
+
+def test_without_demonstrations_the_same_groups_teach_nothing(
+    base: Path, renderer: Renderer, rows: list[Row], tmp_path: Path
+) -> None:
+    settings = SETTINGS.model_copy(update={"demonstrate": False})
+    report = train(rows[:2], model=base, renderer=renderer, out_dir=tmp_path / "a", settings=settings)
+    assert report.no_signal
+    assert report.groups_demonstrated == 0
+
+
+def _logprob(base: Path, adapter: Path | None, renderer: Renderer, of: Row, text: str) -> float:
+    """Of the whole text as the completion of a row's prompt, in nats."""
+    model = AutoModelForCausalLM.from_pretrained(str(base), dtype=torch.float32)
+    model = model if adapter is None else PeftModel.from_pretrained(model, str(adapter))
+    prompt = renderer.render(of.prompt, of.tools).token_ids
+    tokens = renderer.tokenizer(text=text, add_special_tokens=False)["input_ids"]
+    ids = torch.tensor([[*prompt, *tokens]])
+    with torch.no_grad():
+        logprobs = model(input_ids=ids).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
+    return float(logprobs.gather(-1, torch.tensor(tokens)[:, None]).sum())
+
+
 def test_a_batch_of_rollouts_may_serve_several_steps(
     base: Path, renderer: Renderer, rows: list[Row], tmp_path: Path
 ) -> None:
@@ -177,7 +215,8 @@ def test_rewards_see_what_serving_would_see(base: Path, renderer: Renderer, rows
         seen.append((text, of.extra_info["id"]))
         return likes_letters(text, of)
 
-    train(rows, model=base, renderer=renderer, out_dir=tmp_path / "a", settings=SETTINGS, reward=watch)
+    settings = SETTINGS.model_copy(update={"demonstrate": False})
+    train(rows, model=base, renderer=renderer, out_dir=tmp_path / "a", settings=settings, reward=watch)
     assert len(seen) == 3 * 2 * 4
     assert all(len({row_id for _, row_id in seen[i : i + 4]}) == 1 for i in range(0, 24, 4))
     assert not any("<|im_end|>" in text for text, _ in seen)

@@ -1,0 +1,108 @@
+"""Families from rows that others wrote: real tools and real requests, in companies and with values of our drawing.
+
+Public sets hold one request or two for a tool, and their class shows by form (one gives five tools and always calls). So tools are
+drawn from the whole set, and every family asks for what is there, for what is not, and for too little (`learner.variants`).
+"""
+
+import random
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from learner import variants
+from learner.demonstration import decide
+from learner.rewards import score
+from learner.rows import ExpectedCall, GroundTruth, RewardModel, Row
+from learner.synth.lexicon import Side, side_of
+from learner.synth.parameters import split_name
+from learner.synth.scenarios import Family, Situation
+from runtime.decision import Execute
+from tools.json_schema import argument_errors
+
+_SIZES = (1, 2, 3, 4, 5)
+_LONGEST_SCHEMA = 420
+"""Characters of a tool's signature and description; longer ones leave no room for a neighbour."""
+
+
+@dataclass(frozen=True)
+class Borrowed:
+    """Rows by the tool that they call."""
+
+    side: Side
+    tools: dict[str, dict[str, Any]]
+    rows: dict[str, tuple[Row, ...]]
+    pool: variants.Pool
+
+    @classmethod
+    def of(cls, rows: Sequence[Row], side: Side) -> "Borrowed":
+        """Takes sound rows with one request and one call; one tool in eight is kept for evaluation."""
+        found: dict[str, list[Row]] = defaultdict(list)
+        tools: dict[str, dict[str, Any]] = {}
+        for row in rows:
+            name = row.truth.tool_calls[0].name if len(row.truth.tool_calls) == 1 else ""
+            if not name or side_of(name) != side or not variants.is_plain(row) or not _is_sound(row):
+                continue
+            tool = next(t for t in row.tools if t["function"]["name"] == name)
+            if len(str(tool)) > 3 * _LONGEST_SCHEMA or tools.setdefault(name, tool) != tool:
+                continue
+            found[name].append(_plainly(row))
+        kept = {name: tuple(members) for name, members in found.items()}
+        return cls(side, {n: tools[n] for n in kept}, kept, variants.Pool.of([r for m in kept.values() for r in m]))
+
+    def family(self, rng: random.Random, *, situations: int) -> Family:
+        shown = rng.sample(sorted(self.tools), rng.choice(_SIZES))
+        tools = tuple(self.tools[name] for name in shown)
+        made: list[Situation] = []
+        while len(made) < situations:
+            kind = rng.choices(("execute", "clarify", "absent"), (50, 22, 28))[0]
+            row = self._row(rng, kind, shown, tools)
+            decision = None if row is None else decide(row)
+            if row is not None and decision is not None:
+                made.append(Situation(f"borrowed {kind}", row.prompt, decision))
+        return Family(self.side, (), tuple(made), tools)
+
+    def _row(self, rng: random.Random, kind: str, shown: list[str], tools: tuple[dict[str, Any], ...]) -> Row | None:
+        if kind == "absent":
+            name = rng.choice(sorted(self.rows))
+            if any(_words(name) & _words(other) for other in shown):  # it might serve as well
+                return None
+            row = rng.choice(self.rows[name])
+            return variants.refused(row, tools)
+        row = rng.choice(self.rows[rng.choice(shown)]).model_copy(update={"tools": tools})
+        if rng.random() < 0.6:
+            row = variants.other_values(rng, row, self.pool) or row
+        return variants.lacking(rng, row, self.pool) if kind == "clarify" else row
+
+
+def _plainly(row: Row) -> Row:
+    """With the one value of each argument that is taught, where the label allows several."""
+    decision = decide(row)
+    assert isinstance(decision, Execute)
+    calls = tuple(ExpectedCall(name=call.name, arguments=call.arguments) for call in decision.calls)
+    return row.model_copy(
+        update={"reward_model": RewardModel(ground_truth=GroundTruth(decision="execute", tool_calls=calls))}
+    )
+
+
+def _words(name: str) -> set[str]:
+    """What a tool is about: the words of its name but the first, most often the verb, without the plural's s."""
+    words = split_name(name).lower().split()
+    return {word.removesuffix("s") for word in (words[1:] or words)}
+
+
+def _is_sound(row: Row) -> bool:
+    """The label fits its own schema, and every value is said: a small model that is shown others learns to make them up."""
+    decision = decide(row)
+    if not isinstance(decision, Execute) or not score(decision, row.truth, row.tools).exact:
+        return False
+    (call,) = decision.calls
+    schema = next(t["function"]["parameters"] for t in row.tools if t["function"]["name"] == call.name)
+    text = row.prompt[-1]["content"].lower()
+    return not argument_errors(schema, call.arguments) and all(_is_said(v, text) for v in call.arguments.values())
+
+
+def _is_said(value: Any, text: str) -> bool:
+    if isinstance(value, list):
+        return all(_is_said(item, text) for item in value)
+    return isinstance(value, bool) or (isinstance(value, str | int | float) and str(value).lower() in text)

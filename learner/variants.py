@@ -1,0 +1,236 @@
+"""Rows that follow from a verified one: what would be right had the same user met other tools, or said a little less.
+
+Users restate what was needlessly asked or refused, so what traces prove is mostly "you could have acted". Trained on that alone a
+policy acts when it should not. But a verified call proves more than itself:
+
+- *other company*: with other tools beside it, the same call is right;
+- *other values*: with another value in the request, the call with that value is right;
+- *absent*: where its tool is not at hand, refusing is right;
+- *lacking*: with a required value cut out of the request, asking for that value is right.
+
+So each row that was earned gives rows of every class, in the words of real users. Pure, and deterministic by seed.
+"""
+
+import random
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from learner.matching import unwrap
+from learner.rows import ExpectedCall, GroundTruth, RewardModel, Row
+from runtime.decision import RefusalCategory
+
+_FORMS = {
+    "email": re.compile(r"\S+@\S+"),
+    "day": re.compile(r"\d{4}-\d{2}-\d{2}"),
+    "clock": re.compile(r"\d{1,2}:\d{2}"),
+    "code": re.compile(r"(?=.*\d)\S+"),
+    "words": re.compile(r"[^\d@]+"),
+}
+"""Values of one form may stand in for each other; text of none of these forms is left as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """What a set of rows offers as a whole."""
+
+    tools: Mapping[str, dict[str, Any]]
+    """By name."""
+    values: Mapping[str, Sequence[str]]
+    """Texts that rows have as arguments, by form."""
+
+    @classmethod
+    def of(cls, rows: Sequence[Row]) -> "Pool":
+        return cls({t["function"]["name"]: t for row in rows for t in row.tools}, _values(rows))
+
+
+def variants(rows: Sequence[Row], count: int, seed: int = 0) -> list[Row]:
+    """Up to `count` rows that follow from `rows`, the four kinds in turn; fewer where the rows give no more."""
+    rng = random.Random(f"variants/{seed}")
+    sources = [row for row in rows if is_plain(row)]
+    pool = Pool.of(rows)
+    kinds = (absent, lacking, other_company, other_values)
+    streams = [_stream(rng, kind, sources, pool) for kind in kinds]
+    made: list[Row] = []
+    while streams and len(made) < count:
+        for stream in list(streams):
+            row = next(stream, None)
+            if row is None:
+                streams.remove(stream)
+            elif len(made) < count:
+                made.append(row)
+    return made
+
+
+_Kind = Callable[[random.Random, Row, Pool], Row | None]
+
+
+def _stream(rng: random.Random, kind: _Kind, sources: Sequence[Row], pool: Pool) -> Iterator[Row]:
+    """One row of a kind from each source that gives one, in mixed order."""
+    for source in rng.sample(sources, len(sources)):
+        if row := kind(rng, source, pool):
+            yield row
+
+
+def is_plain(row: Row) -> bool:
+    """One message of a user's, and a truth that is about tools: nothing said earlier would contradict a variant."""
+    said = [m["role"] for m in row.prompt if m["role"] != "system"]
+    return (
+        said == ["user"] and isinstance(row.prompt[-1]["content"], str) and row.truth.decision in ("execute", "clarify")
+    )
+
+
+def absent(rng: random.Random, row: Row, pool: Pool) -> Row | None:
+    subject = _subject(row)
+    tools = _company(rng, row, pool, without=subject, size=len(row.tools))
+    return refused(row, tools) if tools else None
+
+
+def refused(row: Row, tools: tuple[dict[str, Any], ...]) -> Row:
+    """The same request where only `tools` are at hand, none of which serves it."""
+    truth = GroundTruth(decision="refuse", category=RefusalCategory.OUT_OF_SCOPE.value)
+    return _variant(row, "absent", tools=tools, truth=truth)
+
+
+def other_company(rng: random.Random, row: Row, pool: Pool) -> Row | None:
+    subject = _subject(row)
+    kept = [tool for tool in row.tools if tool["function"]["name"] in subject]
+    others = _company(rng, row, pool, without=subject, size=len(row.tools) - len(kept))
+    tools = [*kept, *others]
+    rng.shuffle(tools)
+    return _variant(row, "other company", tools=tuple(tools))
+
+
+def lacking(rng: random.Random, row: Row, pool: Pool) -> Row | None:
+    if row.truth.decision != "execute" or len(row.truth.tool_calls) != 1:
+        return None
+    (call,) = row.truth.tool_calls
+    required = _parameters(row, call.name).get("required", ())
+    text: str = row.prompt[-1]["content"]
+    cut = {name: _without(text, _spoken(call.arguments.get(name))) for name in required}
+    candidates = [name for name, rest in cut.items() if rest]
+    if not candidates:
+        return None
+    name = rng.choice(candidates)
+    truth = GroundTruth(decision="clarify", missing=({"tool": call.name, "parameter": name},))
+    return _variant(row, "lacking", text=cut[name], truth=truth)
+
+
+def other_values(rng: random.Random, row: Row, pool: Pool) -> Row | None:
+    if row.truth.decision != "execute" or len(row.truth.tool_calls) != 1:
+        return None
+    (call,) = row.truth.tool_calls
+    text: str = row.prompt[-1]["content"]
+    arguments = dict(call.arguments)
+    for name, value in call.arguments.items():
+        if "enum" in _parameters(row, call.name).get("properties", {}).get(name, {}):
+            continue
+        if made := _exchanged(rng, text, value, pool):
+            text, arguments[name] = made
+    if arguments == call.arguments:
+        return None
+    truth = GroundTruth(decision="execute", tool_calls=(ExpectedCall(name=call.name, arguments=arguments),))
+    return _variant(row, "other values", text=text, truth=truth)
+
+
+def _exchanged(rng: random.Random, text: str, value: Any, pool: Pool) -> tuple[str, Any] | None:
+    """The text and the value after another of the same form took its place; None where that can not be done."""
+    said = _spoken(value)
+    if said is None or not (place := _only_place(text, said)):
+        return None
+    (plain,) = unwrap(value)[0]
+    if isinstance(plain, str):
+        new: Any = rng.choice(pool.values.get(_form(plain), ("",)))
+    else:
+        new = _number_like(rng, plain)
+    if not new or str(new).lower() in text.lower():
+        return None
+    return text[: place.start()] + str(new) + text[place.end() :], new
+
+
+def _number_like(rng: random.Random, value: float) -> float:
+    """As many digits, another number."""
+    if isinstance(value, int):
+        digits = len(str(abs(value)))
+        return rng.randint(2, 9) if digits == 1 else rng.randint(10 ** (digits - 1), 10**digits - 1)
+    return round(rng.uniform(1, max(2.0, 2 * value)), 1)
+
+
+def _without(text: str, said: str | None) -> str | None:
+    """The text with a value cut out; None where it is not there just once, or nothing would be left."""
+    if said is None or not (place := _only_place(text, said)):
+        return None
+    before, after = text[: place.start()].rstrip(), text[place.end() :].lstrip()
+    before = re.sub(r"[\s,;:/|(-]+$", "", before) if re.match(r"[,;:/|).!?]|$", after) else before
+    rest = f"{before} {after}" if after[:1].isalnum() else before + after
+    rest = re.sub(r"^[\s,;:/|)-]+", "", rest)
+    return rest if len(re.findall(r"\w+", rest)) >= 2 else None
+
+
+def _only_place(text: str, said: str) -> re.Match[str] | None:
+    places = list(re.finditer(rf"(?<!\w){re.escape(said)}(?!\w)", text, re.IGNORECASE))
+    return places[0] if len(places) == 1 else None
+
+
+def _spoken(value: Any) -> str | None:
+    """A value in the words of its user, where there is one writing of it."""
+    values, _ = unwrap(value)
+    if len(values) != 1 or isinstance(values[0], bool) or not isinstance(values[0], str | int | float):
+        return None
+    return str(values[0]) or None
+
+
+def _values(rows: Sequence[Row]) -> dict[str, list[str]]:
+    found: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        for call in row.truth.tool_calls:
+            for value in call.arguments.values():
+                if isinstance(value, str) and (form := _form(value)):
+                    found[form].add(value)
+    return {form: sorted(values) for form, values in found.items()}
+
+
+def _form(value: str) -> str:
+    return next((name for name, pattern in _FORMS.items() if pattern.fullmatch(value)), "")
+
+
+def _subject(row: Row) -> set[str]:
+    """The tools that the truth is about."""
+    return {call.name for call in row.truth.tool_calls} | {missing["tool"] for missing in row.truth.missing}
+
+
+def _parameters(row: Row, tool: str) -> dict[str, Any]:
+    return next(t["function"].get("parameters", {}) for t in row.tools if t["function"]["name"] == tool)
+
+
+def _company(rng: random.Random, row: Row, pool: Pool, *, without: set[str], size: int) -> tuple[dict[str, Any], ...]:
+    """`size` tools: some that were shown beside the subject, the others from the whole batch."""
+    shown = [t for t in row.tools if t["function"]["name"] not in without]
+    stay = rng.sample(shown, rng.randint(0, min(size, len(shown))))
+    names = {t["function"]["name"] for t in shown} | without
+    rest = [tool for name, tool in pool.tools.items() if name not in names]
+    tools = [*stay, *rng.sample(rest, min(size - len(stay), len(rest)))]
+    rng.shuffle(tools)
+    return tuple(tools)
+
+
+def _variant(
+    row: Row,
+    kind: str,
+    *,
+    tools: tuple[dict[str, Any], ...] | None = None,
+    text: str | None = None,
+    truth: GroundTruth | None = None,
+) -> Row:
+    prompt = row.prompt if text is None else (*row.prompt[:-1], {**row.prompt[-1], "content": text})
+    source = row.extra_info["id"]
+    return row.model_copy(
+        update={
+            "prompt": prompt,
+            "tools": row.tools if tools is None else tools,
+            "reward_model": row.reward_model if truth is None else RewardModel(ground_truth=truth),
+            "extra_info": {**row.extra_info, "id": f"{source}/{kind}", "variant": kind, "follows_from": source},
+        }
+    )

@@ -1,0 +1,77 @@
+"""Rows that follow from a verified one: each is right by its own truth, and of a class that the source was not."""
+
+from collections import Counter
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from learner.demonstration import demonstrate
+from learner.rewards import score_text
+from learner.rows import Row
+from learner.synth.rows import generate_rows
+from learner.variants import is_plain, variants
+from tests.learner.case_rows import NOTES, TIMER, WEATHER, row
+
+OSLO: dict[str, Any] = {
+    "decision": "execute",
+    "tool_calls": [{"name": "weather", "arguments": {"city": "Oslo", "days": 3}}],
+}
+MILK: dict[str, Any] = {"decision": "execute", "tool_calls": [{"name": "notes", "arguments": {"text": "milk"}}]}
+ROWS = (
+    row("a", "weather in Oslo, 3 days", tools=(WEATHER, TIMER), **OSLO),
+    row("b", "remember milk please", tools=(NOTES,), **MILK),
+)
+
+
+def made(kind: str, rows: tuple[Row, ...] = ROWS) -> list[Row]:
+    return [v for v in variants(rows, 100) if v.extra_info["variant"] == kind]
+
+
+def test_where_its_tool_is_not_at_hand_a_request_is_refused() -> None:
+    for variant in made("absent"):
+        assert variant.truth.decision == "refuse"
+        source = next(r for r in ROWS if r.extra_info["id"] == variant.extra_info["follows_from"])
+        assert variant.prompt == source.prompt
+        assert {c.name for c in source.truth.tool_calls}.isdisjoint(t["function"]["name"] for t in variant.tools)
+
+
+def test_a_required_value_that_was_cut_out_is_asked_for() -> None:
+    texts = {v.extra_info["follows_from"]: (v.prompt[-1]["content"], v.truth.missing) for v in made("lacking")}
+    assert texts["a"] == ("a: weather in, 3 days", ({"tool": "weather", "parameter": "city"},))
+    assert texts["b"] == ("b: remember please", ({"tool": "notes", "parameter": "text"},))
+
+
+def test_another_value_in_the_request_is_another_value_in_the_call() -> None:
+    (variant,) = [v for v in made("other values") if v.extra_info["follows_from"] == "a"]
+    arguments = variant.truth.tool_calls[0].arguments
+    assert arguments != {"city": "Oslo", "days": 3}
+    assert all(str(value) in variant.prompt[-1]["content"] for value in arguments.values())
+
+
+def test_what_was_said_earlier_or_is_no_request_gives_no_variant() -> None:
+    longer = ROWS[0].model_copy(update={"prompt": ({"role": "assistant", "content": "?"}, *ROWS[0].prompt)})
+    refused = row("c", decision="refuse", category="unsafe")
+    assert not is_plain(longer)
+    assert variants([longer, refused], 10) == []
+
+
+def test_a_value_that_is_said_twice_or_in_other_words_is_left_alone() -> None:
+    twice = row("a", "Oslo, weather in Oslo", tools=(WEATHER, TIMER), **OSLO)
+    other = row("b", "three days of weather in the capital", tools=(WEATHER, TIMER), **OSLO)
+    assert Counter(v.extra_info["variant"] for v in variants([twice, other], 100)).keys() == {"absent", "other company"}
+
+
+@given(st.integers(0, 10_000))
+def test_every_variant_of_generated_rows_has_a_truth_that_earns_the_full_reward(seed: int) -> None:
+    rows = list(generate_rows(seed, "train", 12))
+    for variant in variants(rows, 40, seed):
+        text = demonstrate(variant)
+        assert text is not None
+        assert score_text(text, variant).exact
+
+
+def test_the_same_seed_gives_the_same_variants_and_no_more_than_asked_for() -> None:
+    rows = list(generate_rows(1, "train", 60))
+    assert variants(rows, 50, 3) == variants(rows, 50, 3) != variants(rows, 50, 4)
+    assert len(variants(rows, 50, 3)) == 50
