@@ -135,7 +135,9 @@ async def test_a_better_candidate_serves_after_one_cycle(learner: Learner) -> No
     assert report.before.overall is not None
     assert report.after.overall is not None
     assert report.before.overall.reward.mean < report.after.overall.reward.mean
-    assert current.manifest.batch_ids == tuple(r.extra_info["id"] for r in learner.train.rows)  # type: ignore[union-attr]
+    assert current.manifest.batch_ids == tuple(
+        r.extra_info["id"] for r in learner.train.rows if "variant" not in r.extra_info
+    )  # type: ignore[union-attr]
     assert await learner.policy.adapters() == frozenset()
     assert not (learner.home / "work").exists()
 
@@ -210,7 +212,8 @@ async def test_extra_rows_are_trained_on_beside_the_traces(learner: Learner) -> 
     _record_turns(learner)
     trainer = FakeTrainer()
     await run_once(replace(learner, train=trainer, extra_rows=ROWS[:3]))
-    assert len(trainer.rows) == 9
+    assert [row for row in trainer.rows if row.data_source != "traces"] == ROWS[:3]
+    assert sum("variant" in row.extra_info for row in trainer.rows) == 10
 
 
 async def test_the_report_is_kept_as_json(learner: Learner) -> None:
