@@ -31,7 +31,7 @@ async def test_the_running_server_answers_with_what_a_few_grpo_steps_learnt_and_
     home.mkdir()
     with city_service() as service, hone_server(home, str(STARTER_MODEL), free_port()) as url:
         names = await asyncio.to_thread(register_tools, url, service)
-        assert {"convert_time", "reserve_table", "find_book"} <= set(names)
+        assert {"convert_time", "order_cake", "find_book"} <= set(names)
         async with AsyncOpenAI(base_url=f"{url}/v1", api_key="unused", timeout=60) as client:
             visits = [v for v in read_traffic() if v.split == "live"][:VISITS]
             played = await play(client, visits)
