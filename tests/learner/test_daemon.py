@@ -135,9 +135,10 @@ async def test_a_better_candidate_serves_after_one_cycle(learner: Learner) -> No
     assert report.before.overall is not None
     assert report.after.overall is not None
     assert report.before.overall.reward.mean < report.after.overall.reward.mean
-    assert current.manifest.batch_ids == tuple(
-        r.extra_info["id"] for r in learner.train.rows if "variant" not in r.extra_info
-    )  # type: ignore[union-attr]
+    trainer = learner.train
+    assert isinstance(trainer, FakeTrainer)
+    selected = [r for r in trainer.rows if "variant" not in r.extra_info]
+    assert current.manifest.batch_ids == tuple(r.extra_info["id"] for r in selected)
     assert await learner.policy.adapters() == frozenset()
     assert not (learner.home / "work").exists()
 
