@@ -13,6 +13,7 @@ from runtime.policy.deployment import Deployment
 from runtime.settings import Settings
 from runtime.traces.store import TraceStore
 from tools.catalogue import Catalogue
+from tools.drafts import Drafts
 
 
 class LivePointer(Protocol):
@@ -31,6 +32,7 @@ class Services:
     engine: Engine
     policy: Policy
     catalogue: Catalogue
+    drafts: Drafts
     traces: TraceStore
     deployment: Deployment
     live: LivePointer

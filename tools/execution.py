@@ -18,6 +18,7 @@ from tools.http_calls import HttpCaller
 from tools.json_schema import argument_errors
 from tools.mcp_sessions import McpSessions
 from tools.outcome import CallFault, CallResult, error_text, failure, shorten, storable
+from tools.secrets import EnvironmentSecrets, SecretSource
 from tools.spec import (
     BuiltinBackend,
     CallStatus,
@@ -40,6 +41,7 @@ class Executor:
         builtins: Mapping[str, Callable[..., Any]] | None = None,
         http: httpx2.AsyncClient | None = None,
         mcp: McpSessions | None = None,
+        secrets: SecretSource | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         """
@@ -47,11 +49,12 @@ class Executor:
             builtins: functions by the name that `BuiltinBackend.function` gives; see `tools.builtin`.
             http: the client for HTTP endpoints; a fake transport goes in here.
             mcp: the sessions of MCP servers.
+            secrets: values of the secrets that definitions name; without it, the environment's.
             clock: seconds, for latencies.
         """
         self._builtins = dict(builtins or {})
         self._http_client = http if http is not None else httpx2.AsyncClient()
-        self._http = HttpCaller(self._http_client)
+        self._http = HttpCaller(self._http_client, secrets if secrets is not None else EnvironmentSecrets())
         self._mcp = mcp if mcp is not None else McpSessions()
         self._clock = clock
 
