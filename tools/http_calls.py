@@ -12,7 +12,7 @@ from urllib.parse import quote
 import httpx2
 
 from tools.http_auth import Credentials
-from tools.outcome import CallFault, failure, refusal, shorten
+from tools.outcome import NO_CONTENT, CallFault, failure, refusal, shorten
 from tools.redaction import Redaction
 from tools.request_layout import LaidOut, lay_out
 from tools.secrets import SecretSource
@@ -26,7 +26,6 @@ _NOT_THE_ARGUMENTS = {
 }
 """Statuses below 500 that other arguments would not change, so they teach nothing about arguments."""
 _MAX_ERROR_BYTES = 65_536
-NO_CONTENT = "(no content)"
 
 
 class HttpCaller:

@@ -15,6 +15,7 @@ from tools.errors import ImportFailed
 MAX_BYTES = 16_000_000
 """Of a description; the largest public ones have 12 MB."""
 _MAX_UNFOLDED = 5_000_000
+_MAX_LEVELS = 200
 _MAX_HOPS = 32
 """References that lead to references, one after another."""
 
@@ -117,6 +118,7 @@ def _parsed(text: str, start: str, source: str) -> Any:
         except RecursionError as e:
             raise ImportFailed(f"{source}: nested too deeply to be read") from e
     try:
+        _check_levels(text)
         root = yaml.load(text, Loader=_Loader)
         if _unfolded(root, {}) > _MAX_UNFOLDED:
             raise ImportFailed(f"{source}: its YAML aliases unfold to more than {_MAX_UNFOLDED:,} values")
@@ -129,6 +131,19 @@ def _parsed(text: str, start: str, source: str) -> Any:
         raise ImportFailed(f"{source}: not YAML: {str(e).splitlines()[0]}") from e
     except RecursionError as e:
         raise ImportFailed(f"{source}: nested too deeply, or without end, to be read") from e
+
+
+def _check_levels(text: str) -> None:
+    """The C loader recurses without looking at its stack: a text of brackets would end the process, so it is counted
+    first. Raises: RecursionError: too many levels."""
+    level = 0
+    for event in yaml.parse(text, Loader=_Fastest):
+        if isinstance(event, yaml.CollectionStartEvent):
+            level += 1
+            if level > _MAX_LEVELS:
+                raise RecursionError
+        elif isinstance(event, yaml.CollectionEndEvent):
+            level -= 1
 
 
 def _unfolded(node: Any, known: dict[int, int]) -> int:
