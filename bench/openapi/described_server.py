@@ -63,9 +63,7 @@ class DescribedServer:
                     operation = {**item[method], "-names": names}
                     parameters = {
                         (p["name"], p["in"]): p
-                        for p in map(
-                            self._deref, [*item.get("parameters", []), *item[method].get("parameters", [])]
-                        )
+                        for p in map(self._deref, [*item.get("parameters", []), *item[method].get("parameters", [])])
                     }
                     yield method, re.compile("".join(named)), operation, list(parameters.values())
 
@@ -260,7 +258,9 @@ class DescribedServer:
         if fields:
             schema = {
                 "type": "object",
-                "properties": {p["name"]: {k: v for k, v in p.items() if k not in {"name", "in", "required"}} for p in fields},
+                "properties": {
+                    p["name"]: {k: v for k, v in p.items() if k not in {"name", "in", "required"}} for p in fields
+                },
                 "required": [p["name"] for p in fields if p.get("required")],
             }
             kinds = ("application/x-www-form-urlencoded", "multipart/form-data")

@@ -96,7 +96,10 @@ class Sampler:
                 target = self._root["$defs"][schema["$ref"].removeprefix("#/$defs/")]
                 schema = {**target, **{key: part for key, part in schema.items() if key != "$ref"}}
             elif "allOf" in schema:
-                schema = _merged({k: v for k, v in schema.items() if k != "allOf"}, [self._resolved(part, level) for part in schema["allOf"]])
+                schema = _merged(
+                    {k: v for k, v in schema.items() if k != "allOf"},
+                    [self._resolved(part, level) for part in schema["allOf"]],
+                )
             elif schema.get("oneOf") or schema.get("anyOf"):
                 key = "oneOf" if schema.get("oneOf") else "anyOf"
                 # deep down, the last form: of those that end a recursion, most authors write it last

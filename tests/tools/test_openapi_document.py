@@ -1,10 +1,11 @@
 """Descriptions that can be read, and the one clear error for those that cannot."""
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse, StreamingResponse
 
 from tests.tools.serving import free_port, serving
@@ -120,10 +121,11 @@ def site() -> Iterator[str]:
         return HTMLResponse("<html>log in</html>")
 
     @app.get("/endless")
-    async def endless() -> StreamingResponse:
+    async def endless(request: Request) -> StreamingResponse:
         async def pieces():
-            while True:
+            while not await request.is_disconnected():
                 yield b"# more\n" * 100_000
+                await asyncio.sleep(0.001)
 
         return StreamingResponse(pieces())
 

@@ -97,7 +97,9 @@ def test_operations_are_chosen_by_id_path_tag_or_glob(only: list[str], names: se
 
 
 def test_a_choice_that_fits_nothing_is_an_error_that_says_what_there_is() -> None:
-    with pytest.raises(ImportFailed, match="no operation fits 'fish': there are|no operation fits 'fish'; there are: li"):
+    with pytest.raises(
+        ImportFailed, match="no operation fits 'fish': there are|no operation fits 'fish'; there are: li"
+    ):
         surveyed(spec(PATHS), only=("getPet", "fish"))
 
 
@@ -131,7 +133,9 @@ def test_an_operations_own_parameter_wins_over_the_paths() -> None:
 def test_headers_that_the_request_gets_anyway_are_no_arguments() -> None:
     names = ["Accept", "Content-Type", "Authorization", "Host", "Idempotency-Key", "X-Real"]
     parameters = [{"name": name, "in": "header", "required": True, "schema": {"type": "string"}} for name in names]
-    assert list(only_tool(spec({"/a": {"get": operation(parameters=parameters)}})).parameters["properties"]) == ["X-Real"]
+    assert list(only_tool(spec({"/a": {"get": operation(parameters=parameters)}})).parameters["properties"]) == [
+        "X-Real"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -183,7 +187,9 @@ def test_parts_of_all_of_become_one_set_of_arguments_without_what_is_read_only()
 
 def test_a_recursive_schema_keeps_its_definition_and_validates() -> None:
     node = {"type": "object", "properties": {"v": {"type": "integer"}, "next": {"$ref": "#/components/schemas/Node"}}}
-    tool = only_tool(spec({"/a": {"post": posting({"$ref": "#/components/schemas/Node"})}}, components={"schemas": {"Node": node}}))
+    tool = only_tool(
+        spec({"/a": {"post": posting({"$ref": "#/components/schemas/Node"})}}, components={"schemas": {"Node": node}})
+    )
     assert set(tool.parameters["$defs"]) == {"Node"}
     assert argument_errors(tool.parameters, {"v": 1, "next": {"next": {"v": 2}}}) == []
     assert argument_errors(tool.parameters, {"next": {"next": {"v": "x"}}}) != []
@@ -285,7 +291,10 @@ def test_schemas_that_unfold_without_end_are_skipped() -> None:
     for _ in range(500):
         deep = {"type": "object", "properties": {"a": deep}}
     wide = {"type": "object", "properties": {f"p{n}": {"type": "string"} for n in range(25_000)}}
-    doubling = {f"D{n}": {"type": "array", "items": {"anyOf": [{"$ref": f"#/components/schemas/D{n + 1}"}] * 2}} for n in range(40)}
+    doubling = {
+        f"D{n}": {"type": "array", "items": {"anyOf": [{"$ref": f"#/components/schemas/D{n + 1}"}] * 2}}
+        for n in range(40)
+    }
     doubling["D40"] = {"type": "string"}
     paths = {
         "/deep": {"post": posting(deep)},
@@ -303,7 +312,11 @@ def test_schemas_that_unfold_without_end_are_skipped() -> None:
 
 
 def test_five_hundred_operations_with_one_broken_give_the_others() -> None:
-    item = {"type": "object", "required": ["a"], "properties": {f"p{n}": {"type": "string"} for n in range(20)} | {"a": {}}}
+    item = {
+        "type": "object",
+        "required": ["a"],
+        "properties": {f"p{n}": {"type": "string"} for n in range(20)} | {"a": {}},
+    }
     paths: dict[str, Any] = {
         f"/things/{n}": {"post": {**posting({"$ref": "#/components/schemas/Item"}), "operationId": f"thing{n % 250}"}}
         for n in range(500)
