@@ -4,7 +4,8 @@ ToolError
 ├── BadToolSpec        a definition that cannot be registered
 ├── UnknownTool        no such tool
 ├── DuplicateTool      the name is taken
-└── ImportFailed       a source of tools (MCP server, endpoint) cannot be read
+└── ImportFailed       a source of tools (MCP server, address, file) cannot be read
+    └── BadImport      it was read, and is no description of tools, or not one that can be used as asked
 
 A call that fails is not an exception: `tools.execution` returns a `CallResult` that the policy is shown.
 """
@@ -27,4 +28,8 @@ class DuplicateTool(ToolError):
 
 
 class ImportFailed(ToolError):
+    pass
+
+
+class BadImport(ImportFailed):
     pass

@@ -40,9 +40,15 @@ def found(*names: str) -> Survey:
 
 
 def order() -> ToolSpec:
-    body = {"type": "object", "required": ["drink"], "properties": {"drink": {"type": "string"}, "cups": {"type": "integer"}}}
+    body = {
+        "type": "object",
+        "required": ["drink"],
+        "properties": {"drink": {"type": "string"}, "cups": {"type": "integer"}},
+    }
     parameters = [{"name": "v", "in": "query", "required": True, "schema": {"type": "integer"}}]
-    (tool,) = surveyed(spec({"/orders": {"post": {**posting(body), "parameters": parameters, "operationId": "order"}}})).tools
+    (tool,) = surveyed(
+        spec({"/orders": {"post": {**posting(body), "parameters": parameters, "operationId": "order"}}})
+    ).tools
     return tool
 
 

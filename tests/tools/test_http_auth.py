@@ -49,7 +49,9 @@ def service() -> FastAPI:
     @app.api_route("/echo", methods=["GET", "POST"])
     async def echo(request: Request) -> dict[str, Any]:
         """Says all that it was sent, as a careless service does."""
-        headers = {name: request.headers[name] for name in ("authorization", "x-key", "cookie") if name in request.headers}
+        headers = {
+            name: request.headers[name] for name in ("authorization", "x-key", "cookie") if name in request.headers
+        }
         return {"headers": headers, "url": str(request.url), "query": dict(request.query_params)}
 
     @app.get("/refuse")
@@ -96,7 +98,9 @@ async def content(executor: Executor, spec: ToolSpec) -> str:
     return result.content
 
 
-async def test_a_key_goes_in_header_query_or_cookie_and_is_taken_out_of_the_answer(executor: Executor, url: str) -> None:
+async def test_a_key_goes_in_header_query_or_cookie_and_is_taken_out_of_the_answer(
+    executor: Executor, url: str
+) -> None:
     for place in ("header", "query", "cookie"):
         told = await content(executor, tool(f"{url}/echo", ApiKeyAuth(place=place, name="x-key", secret="KEY")))
         assert "[secret KEY]" in told

@@ -14,7 +14,7 @@ from tools.importers.openapi.document import Dialect, Document, Unusable, pointe
 from tools.outcome import shorten
 from tools.spec import JsonSchema
 
-MAX_NODES = 20_000
+MAX_NODES = 5_000
 """Schemas within one tool's arguments; a YAML alias or a chain of references can unfold to far more."""
 _MAX_LEVELS = 60
 _MAX_DESCRIPTION_CHARS = 600

@@ -20,7 +20,7 @@ def is_url(source: str) -> bool:
 
 
 def load_document(path: Path) -> Document:
-    """Raises: ImportFailed: the file cannot be read, is too large, or holds no description."""
+    """Raises: ImportFailed: the file cannot be read or is too large; BadImport: it holds no description."""
     try:
         size = path.stat().st_size
         if size > MAX_BYTES:
@@ -32,7 +32,7 @@ def load_document(path: Path) -> Document:
 
 
 async def fetch_document(url: str, *, client: httpx2.AsyncClient | None = None) -> Document:
-    """Raises: ImportFailed: the address gives no description within 30 seconds."""
+    """Raises: ImportFailed: the address gives nothing within 30 seconds; BadImport: it gives no description."""
     shown = url.partition("?")[0]
     text = await fetch_text(url, shown, client=client)
     # Parsing megabytes of YAML takes seconds; the event loop has others to serve.
