@@ -16,9 +16,7 @@ def main(paths: list[str]) -> int:
         return 2
     reports = [asyncio.run(check(load_document(Path(path)))) for path in paths]
     rows = [[Path(r.source).name, r.tools, len(r.skipped), r.calls, r.right, len(r.unsampled)] for r in reports]
-    show_table(
-        "OpenAPI import and call", ("description", "tools", "skipped", "calls", "right", "no arguments made up"), rows
-    )
+    show_table("OpenAPI import and call", ("description", "tools", "skipped", "calls", "right", "no value fits"), rows)
     for report in reports:
         _explain(report)
     return 1 if any(report.faults for report in reports) else 0
@@ -27,7 +25,9 @@ def main(paths: list[str]) -> int:
 def _explain(report: Report) -> None:
     for part in report.skipped:
         console.print(f"skipped {part.name}: {part.reason} at {part.place}", markup=False)
-    for text in (*report.faults, *report.unsampled):
+    for text in report.unsampled:
+        console.print(f"no value fits {text}", markup=False)
+    for text in report.faults:
         console.print(text, markup=False)
 
 

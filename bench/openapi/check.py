@@ -34,7 +34,7 @@ class Report:
     """Calls whose every argument arrived at its place with its value."""
     faults: list[str] = field(default_factory=list)
     unsampled: list[str] = field(default_factory=list)
-    """Tools for which no fitting arguments could be made up."""
+    """Tools and arguments that no value fits, or for which none could be made up."""
 
 
 async def check(document: Document) -> Report:
@@ -59,6 +59,8 @@ async def _call(executor: Executor, spec: ToolSpec, report: Report, *, everythin
     if faults:
         report.unsampled.append(f"{spec.name}: {faults[0]}")
         return
+    if everything:
+        report.unsampled += [f"{spec.name}: {name}" for name in spec.parameters["properties"] if name not in arguments]
     report.calls += 1
     result = await executor.run(spec, arguments, call_id="check-1")
     fault = _fault(spec, arguments, result.status, result.content)
