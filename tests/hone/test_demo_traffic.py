@@ -1,7 +1,7 @@
 """The demo's users: what they ask, how they react, and that held-out requests stay apart."""
 
 from hone.demo.play import is_satisfied, react
-from hone.demo.scenes import operations
+from hone.demo.scenes import operations, read_scenes
 from hone.demo.traffic import TRAFFIC_FILE, Visit, draw_visits, read_traffic
 
 NEVER = {name for name, (_, never_train) in operations().items() if never_train}
@@ -24,6 +24,11 @@ def said(decision: str, **more: object) -> dict[str, object]:
 
 def test_the_committed_traffic_is_what_the_scenes_give() -> None:
     assert read_traffic(TRAFFIC_FILE) == list(draw_visits())
+
+
+def test_no_two_scenes_name_a_tool_alike() -> None:
+    names = [tool.tool for scene in read_scenes() for tool in scene.tools]
+    assert len(set(names)) == len(names)
 
 
 def test_no_request_is_met_on_two_sides() -> None:
