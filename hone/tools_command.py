@@ -11,11 +11,14 @@ import typer
 
 from hone.home import Home, open_home
 from hone.output import JsonOption, console, show_table, write_json
+from runtime.outbound import open_outbound
 from tools.builtin import builtin_tools
+from tools.documents import fetch_document
 from tools.errors import BadToolSpec, DuplicateTool
 from tools.importers.http import http_tool
 from tools.importers.mcp import Skipped, survey
-from tools.spec import McpHttpServer, McpStdioServer, ToolSpec
+from tools.spec import HttpBackend, McpHttpServer, McpStdioServer, ToolSpec
+from tools.transport import Outbound
 
 app = typer.Typer(help="Register tools and look at them.", no_args_is_help=True)
 HomeOption = Annotated[Path | None, typer.Option(help="Where state lives.")]
@@ -24,7 +27,7 @@ HomeOption = Annotated[Path | None, typer.Option(help="Where state lives.")]
 @app.command()
 def add(
     definition: Annotated[
-        str | None, typer.Argument(help="JSON file of an HTTP tool, or - for standard input.")
+        str | None, typer.Argument(help="JSON file of an HTTP tool, its URL, or - for standard input.")
     ] = None,
     mcp_command: Annotated[str | None, typer.Option(help="Start this MCP server and register its tools.")] = None,
     mcp_url: Annotated[str | None, typer.Option(help="Register the tools of the MCP server at this address.")] = None,
@@ -52,20 +55,33 @@ def add(
 def _read(
     here: Home, definition: str | None, command: str | None, url: str | None, prefix: str
 ) -> tuple[tuple[ToolSpec, ...], tuple[Skipped, ...]]:
+    outbound = open_outbound(here.settings)
     if definition is not None:
-        return (http_tool(_load(definition)),), ()
+        return (asyncio.run(_http_tool(definition, outbound)),), ()
     if command is not None:
         program, *arguments = shlex.split(command)
-        found = asyncio.run(survey(McpStdioServer(command=program, args=tuple(arguments)), prefix=prefix))
+        found = asyncio.run(survey(McpStdioServer(command=program, args=tuple(arguments)), outbound, prefix=prefix))
         return found.tools, found.skipped
     if url is not None:
-        found = asyncio.run(survey(McpHttpServer(url=url), prefix=prefix))
+        found = asyncio.run(survey(McpHttpServer(url=url), outbound, prefix=prefix))
         return found.tools, found.skipped
     return tuple(builtin_tools(here.settings.home)), ()
 
 
-def _load(definition: str) -> dict[str, Any]:
-    text = sys.stdin.read() if definition == "-" else Path(definition).read_text(encoding="utf-8")
+async def _http_tool(definition: str, outbound: Outbound) -> ToolSpec:
+    spec = http_tool(_parse(definition, await _load(definition, outbound)))
+    if isinstance(spec.backend, HttpBackend):
+        await outbound.check(spec.backend.url)
+    return spec
+
+
+async def _load(definition: str, outbound: Outbound) -> str | bytes:
+    if definition.startswith(("http://", "https://")):
+        return await fetch_document(outbound, definition)
+    return sys.stdin.read() if definition == "-" else Path(definition).read_text(encoding="utf-8")
+
+
+def _parse(definition: str, text: str | bytes) -> dict[str, Any]:
     try:
         data = jsonlib.loads(text)
     except jsonlib.JSONDecodeError as e:

@@ -22,6 +22,7 @@ from runtime.api import adapters, chat, errors, health, models, tools, traces
 from runtime.api.origin import SameOriginOnly
 from runtime.database import open_database
 from runtime.errors import UnknownAdapter
+from runtime.outbound import open_outbound
 from runtime.policy.base import Policy
 from runtime.policy.deployment import Deployment
 from runtime.policy.swap import LivePolicy
@@ -92,8 +93,9 @@ async def _build(
     if policy is None:
         policy = await _load_policy(settings)
         stack.push_async_callback(policy.close)
+    outbound = open_outbound(settings)
     if executor is None:
-        own = Executor.for_home(settings.home)
+        own = Executor.for_home(settings.home, outbound=outbound)
         stack.push_async_callback(own.close)
         executor = own
     catalogue = Catalogue(engine)
@@ -128,6 +130,7 @@ async def _build(
         engine=engine,
         policy=policy,
         catalogue=catalogue,
+        outbound=outbound,
         traces=store,
         deployment=deployment,
         live=live,

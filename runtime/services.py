@@ -13,6 +13,7 @@ from runtime.policy.deployment import Deployment
 from runtime.settings import Settings
 from runtime.traces.store import TraceStore
 from tools.catalogue import Catalogue
+from tools.transport import Outbound
 
 
 class LivePointer(Protocol):
@@ -31,6 +32,8 @@ class Services:
     engine: Engine
     policy: Policy
     catalogue: Catalogue
+    outbound: Outbound
+    """What registration may call; the executor's calls go through the same."""
     traces: TraceStore
     deployment: Deployment
     live: LivePointer

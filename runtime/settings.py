@@ -18,6 +18,7 @@ from pydantic_settings import (
 )
 
 from runtime.errors import BadSettings
+from tools.destinations import AllowList
 
 STARTER_MODEL = Path(__file__).resolve().parents[1] / "models" / "starter"
 CONFIG_FILE = "hone.toml"
@@ -71,14 +72,35 @@ class Settings(BaseSettings):
     """Let HTTP clients register MCP servers that this machine starts as child processes: whoever may register may then
     run any program."""
 
+    allowed_networks: Annotated[tuple[str, ...] | None, NoDecode] = None
+    """What tools may call beside the public internet: hosts, addresses and networks, each with or without a port
+    (`intranet.example,10.1.0.0/16,127.0.0.1:9000`). None: this machine, and only while the server is bound to loopback and has
+    no keys, so that a first tool runs without a setting; empty: nothing."""
+    outbound_ports: Annotated[tuple[int, ...], NoDecode] = ()
+    """Ports that tools may call on the public internet; empty: all."""
+
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_json: bool = False
     """One JSON object per line, for collectors; else text for people."""
 
-    @field_validator("vllm_urls", "allowed_hosts", mode="before")
+    @field_validator("vllm_urls", "allowed_hosts", "allowed_networks", "outbound_ports", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("allowed_networks")
+    @classmethod
+    def _readable(cls, entries: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        AllowList.parse(entries or ())
+        return entries
+
+    @field_validator("outbound_ports")
+    @classmethod
+    def _in_range(cls, ports: tuple[int, ...]) -> tuple[int, ...]:
+        for port in ports:
+            if not 0 < port < 65_536:
+                raise ValueError(f"{port} is no port; give numbers from 1 to 65535")
+        return ports
 
     @classmethod
     def settings_customise_sources(

@@ -4,7 +4,8 @@ ToolError
 ├── BadToolSpec        a definition that cannot be registered
 ├── UnknownTool        no such tool
 ├── DuplicateTool      the name is taken
-└── ImportFailed       a source of tools (MCP server, endpoint) cannot be read
+├── ImportFailed       a source of tools (MCP server, endpoint, document) cannot be read
+└── DestinationRefused  an address that tools may not call
 
 A call that fails is not an exception: `tools.execution` returns a `CallResult` that the policy is shown.
 """
@@ -27,4 +28,8 @@ class DuplicateTool(ToolError):
 
 
 class ImportFailed(ToolError):
+    pass
+
+
+class DestinationRefused(ToolError):
     pass

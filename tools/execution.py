@@ -11,8 +11,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import httpx2
-
 from tools.builtin import builtin_functions
 from tools.http_calls import HttpCaller
 from tools.json_schema import argument_errors
@@ -27,6 +25,7 @@ from tools.spec import (
     SideEffect,
     ToolSpec,
 )
+from tools.transport import Outbound
 
 __all__ = ["CallResult", "Executor", "argument_errors"]
 
@@ -38,27 +37,28 @@ class Executor:
         self,
         *,
         builtins: Mapping[str, Callable[..., Any]] | None = None,
-        http: httpx2.AsyncClient | None = None,
+        outbound: Outbound | None = None,
         mcp: McpSessions | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         """
         Args:
             builtins: functions by the name that `BuiltinBackend.function` gives; see `tools.builtin`.
-            http: the client for HTTP endpoints; a fake transport goes in here.
-            mcp: the sessions of MCP servers.
+            outbound: what HTTP endpoints and MCP servers may be called; None: public addresses.
+            mcp: the sessions of MCP servers; None: made here.
             clock: seconds, for latencies.
         """
         self._builtins = dict(builtins or {})
-        self._http_client = http if http is not None else httpx2.AsyncClient()
+        outbound = outbound if outbound is not None else Outbound()
+        self._http_client = outbound.client()
         self._http = HttpCaller(self._http_client)
-        self._mcp = mcp if mcp is not None else McpSessions()
+        self._mcp = mcp if mcp is not None else McpSessions(outbound)
         self._clock = clock
 
     @classmethod
-    def for_home(cls, home: Path) -> "Executor":
+    def for_home(cls, home: Path, *, outbound: Outbound | None = None) -> "Executor":
         """An executor whose built-in tools keep their data in `home`."""
-        return cls(builtins=builtin_functions(home))
+        return cls(builtins=builtin_functions(home), outbound=outbound)
 
     async def run(self, spec: ToolSpec, arguments: dict[str, Any], *, call_id: str) -> CallResult:
         """

@@ -1,7 +1,8 @@
 """Calls of JSON endpoints: one request, one answer, both bounded.
 
-No redirect is followed (the developer registered one address, and its headers are for that address alone), and the
-answer is read in pieces, so that an endless one is cut off at the limit.
+A GET follows redirects by the rules of `tools.redirects`; no other method does, for its arguments and its effect are
+for the address that the developer registered. The answer is read in pieces, so that an endless one is cut off at the
+limit.
 """
 
 import json
@@ -11,8 +12,11 @@ from urllib.parse import quote
 
 import httpx2
 
+from tools.errors import DestinationRefused
 from tools.outcome import CallFault, failure, refusal, shorten
+from tools.redirects import send_following
 from tools.spec import CallStatus, HttpBackend, SideEffect, ToolSpec
+from tools.transport import public_form
 
 _BODY_METHODS = frozenset({"POST", "PUT", "PATCH"})
 _NOT_THE_ARGUMENTS = {
@@ -36,18 +40,25 @@ class HttpCaller:
 
         Raises: CallFault: rejected, failed, or larger than `spec.max_result_bytes`. The time limit is the caller's.
         """
-        address = _address(backend.url)
+        address = public_form(backend.url)
         try:
             request = self._request(spec, backend, arguments, call_id)
-            response = await self._client.send(request, stream=True, follow_redirects=False)
+            response = await self._send(request)
             try:
                 return await _answer(response, address, spec.max_result_bytes)
             finally:
                 await response.aclose()
+        except DestinationRefused as e:
+            raise failure(f"{address} was not called: {e}") from e
         except httpx2.ConnectError as e:
             raise failure(f"cannot connect to {address}: the service is down or unreachable ({_reason(e)})") from e
         except (httpx2.HTTPError, httpx2.InvalidURL) as e:
             raise failure(f"{address} broke off: {_reason(e)}") from e
+
+    async def _send(self, request: httpx2.Request) -> httpx2.Response:
+        if request.method == "GET":
+            return await send_following(self._client, request)
+        return await self._client.send(request, stream=True, follow_redirects=False)
 
     def _request(
         self, spec: ToolSpec, backend: HttpBackend, arguments: Mapping[str, Any], call_id: str
@@ -155,15 +166,6 @@ def _message_in(data: Any, depth: int = 0) -> str:
     if isinstance(data, list):
         return "; ".join(filter(None, (_message_in(part, depth + 1) for part in data[:5])))
     return ""
-
-
-def _address(url: str) -> str:
-    """The URL without what may be secret in it: user, password and query."""
-    try:
-        parsed = httpx2.URL(url)
-    except httpx2.InvalidURL:
-        return "the registered URL"
-    return str(parsed.copy_with(userinfo=b"", query=None, fragment=None))
 
 
 def _reason(error: Exception) -> str:

@@ -18,12 +18,11 @@ from mcp_types import CONNECTION_CLOSED, INVALID_REQUEST, CallToolResult, Implem
 from tools.outcome import shorten
 from tools.spec import McpHttpServer, McpStdioServer
 from tools.stderr_tail import StderrTail
+from tools.transport import MAX_BODY_BYTES, Outbound, public_form
 
 McpServer = McpStdioServer | McpHttpServer
 _Answer = TypeVar("_Answer")
 
-MAX_EVENT_BYTES = 20_000_000
-"""One message of a server; twice the largest result that a tool may be allowed."""
 MAX_PAGES = 100
 CLOSE_LIMIT_S = 10.0
 CLIENT = Implementation(name="hone", version="0.1.0")
@@ -43,8 +42,9 @@ class SessionLost(Exception):
 class McpSession:
     """Opens at construction, in the background; needs a running event loop."""
 
-    def __init__(self, server: McpServer, *, open_limit_s: float) -> None:
+    def __init__(self, server: McpServer, outbound: Outbound, *, open_limit_s: float) -> None:
         self._server = server
+        self._outbound = outbound
         self._open_limit_s = open_limit_s
         self._settled = asyncio.Event()
         self._leaving = asyncio.Event()
@@ -169,12 +169,14 @@ class McpSession:
                 transport = stdio_client(parameters, errlog=self._stderr.file)
             else:
                 http = await stack.enter_async_context(
-                    httpx2.AsyncClient(
-                        headers=self._server.headers, timeout=httpx2.Timeout(self._open_limit_s, read=None)
+                    self._outbound.client(
+                        headers=self._server.headers,
+                        timeout=httpx2.Timeout(self._open_limit_s, read=None),
+                        cookies=True,  # some servers keep a session on one machine by them
                     )
                 )
                 transport = streamable_http_client(
-                    self._server.url, http_client=http, max_sse_event_size=MAX_EVENT_BYTES
+                    self._server.url, http_client=http, max_sse_event_size=MAX_BODY_BYTES
                 )
             client = await stack.enter_async_context(Client(transport, client_info=CLIENT, cache=None))
             if self._stderr is not None:
@@ -207,7 +209,7 @@ def describe(server: McpServer) -> str:
     """The server in a few words, without its environment or headers."""
     if isinstance(server, McpStdioServer):
         return shorten(" ".join((server.command, *server.args)), 120)
-    return str(httpx2.URL(server.url).copy_with(userinfo=b"", query=None, fragment=None))
+    return public_form(server.url)
 
 
 def root_cause(error: BaseException) -> BaseException:

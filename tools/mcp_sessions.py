@@ -11,13 +11,19 @@ from mcp_types import INVALID_PARAMS, CallToolResult, EmbeddedResource, TextCont
 
 from tools.mcp_session import McpServer, McpSession, SessionLost, describe
 from tools.outcome import failure, refusal
+from tools.transport import Outbound
 
 OPEN_LIMIT_S = 30.0
 
 
 class McpSessions:
-    def __init__(self, *, open_limit_s: float = OPEN_LIMIT_S) -> None:
-        """`open_limit_s` bounds starting a server and shaking hands with it, apart from any call's own limit."""
+    def __init__(self, outbound: Outbound, *, open_limit_s: float = OPEN_LIMIT_S) -> None:
+        """
+        Args:
+            outbound: what servers over HTTP may be called.
+            open_limit_s: bounds starting a server and shaking hands with it, apart from any call's own limit.
+        """
+        self._outbound = outbound
         self._open_limit_s = open_limit_s
         self._sessions: dict[str, McpSession] = {}
         self._leaving: list[McpSession] = []
@@ -78,7 +84,7 @@ class McpSessions:
         if session is None or session.retired:
             if session is not None:
                 self._leaving = [old for old in self._leaving if not old.ended] + [session]
-            session = self._sessions[key] = McpSession(server, open_limit_s=self._open_limit_s)
+            session = self._sessions[key] = McpSession(server, self._outbound, open_limit_s=self._open_limit_s)
         return session
 
 

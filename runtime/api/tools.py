@@ -55,12 +55,14 @@ async def register(body: Annotated[dict[str, Any], Body()], hone: Annotated[Serv
         skipped = [{"name": part.name, "reason": part.reason} for part in found.skipped]
         return JSONResponse({"tools": [shown(spec) for spec in found.tools], "skipped": skipped}, status_code=201)
     spec = http_tool(definition)
+    if isinstance(spec.backend, HttpBackend):
+        await hone.outbound.check(spec.backend.url)
     await asyncio.to_thread(hone.catalogue.add, spec, replace=replace)
     return JSONResponse(shown(spec), status_code=201)
 
 
 async def _survey_mcp(definition: dict[str, Any], hone: Services) -> Survey:
-    """Raises: BadRequest: the server is not described well or not allowed; ImportFailed: it cannot be read."""
+    """Raises: BadRequest: the server is not described well or not allowed; as `survey`."""
     extra = sorted(set(definition) - {"mcp"})
     if extra:
         raise BadRequest(f"{extra[0]}: does not go with mcp; the only other field is replace", param=extra[0])
@@ -84,7 +86,7 @@ async def _survey_mcp(definition: dict[str, Any], hone: Services) -> Survey:
             "or set allow_mcp_stdio (HONE_ALLOW_MCP_STDIO=true)",
             param="mcp.command",
         )
-    return await survey(server, prefix=prefix)
+    return await survey(server, hone.outbound, prefix=prefix)
 
 
 def _add_all(hone: Services, specs: tuple[ToolSpec, ...], replace: bool) -> None:

@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from runtime.errors import BadSettings
+from runtime.outbound import allow_list
 from runtime.settings import Settings, check_startable, is_loopback, load_settings
+from tools.destinations import LOOPBACK, AllowList
 
 
 @pytest.fixture(autouse=True)
@@ -77,3 +79,38 @@ def test_a_model_path_that_is_not_there_is_an_error_before_anything_starts(tmp_p
         check_startable(Settings(model=str(tmp_path / "nowhere")))
     with pytest.raises(BadSettings, match=r"holds no config\.json"):
         check_startable(Settings(model=str(tmp_path)))
+
+
+def test_tools_may_call_this_machine_only_while_nobody_else_can_reach_the_server() -> None:
+    assert allow_list(Settings(host="127.0.0.1"), has_keys=False) == LOOPBACK
+    assert allow_list(Settings(host="::1"), has_keys=False) == LOOPBACK
+    assert allow_list(Settings(host="127.0.0.1"), has_keys=True) == AllowList()
+    assert allow_list(Settings(host="0.0.0.0"), has_keys=True) == AllowList()
+    assert allow_list(Settings(host="0.0.0.0"), has_keys=False) == AllowList()
+
+
+def test_what_the_operator_allows_counts_alone_also_when_it_is_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HONE_ALLOWED_NETWORKS", "intranet.example:8443, 10.1.0.0/16")
+    monkeypatch.setenv("HONE_OUTBOUND_PORTS", "80,443")
+    settings = load_settings()
+    assert allow_list(settings, has_keys=True) == AllowList.parse(["intranet.example:8443", "10.1.0.0/16"])
+    assert settings.outbound_ports == (80, 443)
+    monkeypatch.setenv("HONE_ALLOWED_NETWORKS", "")
+    assert allow_list(load_settings(), has_keys=False) == AllowList()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("allowed_networks", "10.0.0.1/8", "'10.0.0.1/8'.*write a host, an address or a network"),
+        ("allowed_networks", "*.example", "write a host"),
+        ("outbound_ports", "0", "0 is no port"),
+        ("outbound_ports", "http", "valid integer"),
+    ],
+)
+def test_a_network_or_port_that_cannot_be_read_is_named(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, told: str
+) -> None:
+    monkeypatch.setenv(f"HONE_{name.upper()}", value)
+    with pytest.raises(BadSettings, match=f"{name}.*{told}.*HONE_{name.upper()}"):
+        load_settings()

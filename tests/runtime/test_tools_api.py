@@ -113,6 +113,42 @@ def test_an_mcp_server_that_is_down_is_502(server: ServedApp) -> None:
     assert (response.status_code, response.json()["error"]["code"]) == (502, "import_failed")
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        definition("http://127.0.0.1:9/orders?key=s3cret"),
+        definition("http://me:s3cret@169.254.169.254/orders"),
+        {"mcp": {"url": "http://localhost:9/mcp"}},
+    ],
+)
+def test_an_address_in_the_private_network_is_403_naming_it_and_the_setting(
+    tmp_path: Path, renderer: Renderer, body: dict
+) -> None:
+    with served_app(tmp_path, renderer, executor=None, allowed_networks=()) as server:
+        response = server.http.post("/v1/tools", json=body)
+        assert (response.status_code, response.json()["error"]["code"]) == (403, "destination_refused")
+        message = response.json()["error"]["message"]
+        url = body["mcp"]["url"] if "mcp" in body else body["endpoint"]["url"]
+        assert url.partition("?")[0].replace("me:s3cret@", "") in message
+        assert "HONE_ALLOWED_NETWORKS" in message
+        assert "s3cret" not in message
+        assert server.http.get("/v1/tools").json()["data"] == []
+
+
+def test_a_tool_whose_address_is_no_longer_allowed_fails_in_words_that_the_policy_reads(
+    tmp_path: Path, renderer: Renderer
+) -> None:
+    with serving(build_service()) as service:
+        with served_app(tmp_path, renderer, executor=None) as server:
+            assert server.http.post("/v1/tools", json=definition(f"{service}/orders")).status_code == 201
+        with served_app(tmp_path, renderer, executor=None, allowed_networks=()) as server:
+            server.policy.script = [execute(("order", {"drink": "tea"})), "I cannot reach the shop."]
+            reply = server.chat("tea please").json()
+    (call,) = reply["hone"]["steps"][0]["calls"]
+    assert call["status"] == "failed"
+    assert f"{service}/orders was not called: 127.0.0.1 is a loopback address" in call["result"]
+
+
 def test_all_tools_of_an_mcp_server_are_registered_or_none(tmp_path: Path, renderer: Renderer) -> None:
     described = {"command": sys.executable, "args": [str(MCP_SERVER)]}
     with served_app(tmp_path, renderer, executor=None, allow_mcp_stdio=True) as server:

@@ -9,6 +9,9 @@ from typing import Any
 
 import uvicorn
 
+from tools.destinations import LOOPBACK
+from tools.transport import Outbound
+
 START_LIMIT_S = 20.0
 
 
@@ -32,6 +35,11 @@ def serving(app: Any, *, port: int = 0) -> Iterator[str]:
         server.should_exit = True
         thread.join(START_LIMIT_S)
         listener.close()
+
+
+def to_this_machine() -> Outbound:
+    """May call what `serving` serves."""
+    return Outbound(LOOPBACK)
 
 
 def free_port() -> int:

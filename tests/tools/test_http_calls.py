@@ -9,7 +9,7 @@ import pytest_asyncio
 from fastapi import FastAPI
 
 from tests.tools.http_service import build_service
-from tests.tools.serving import free_port, serving
+from tests.tools.serving import free_port, serving, to_this_machine
 from tools.execution import Executor
 from tools.http_calls import error_message, query_values
 from tools.spec import CallStatus, HttpBackend, SideEffect, ToolSpec
@@ -30,7 +30,7 @@ def url(service: FastAPI) -> Iterator[str]:
 
 @pytest_asyncio.fixture
 async def executor() -> AsyncIterator[Executor]:
-    executor = Executor()
+    executor = Executor(outbound=to_this_machine())
     yield executor
     await executor.close()
 

@@ -14,7 +14,7 @@ import pytest
 import pytest_asyncio
 
 from tests.tools.mcp_server import build_server
-from tests.tools.serving import free_port, serving
+from tests.tools.serving import free_port, serving, to_this_machine
 from tools.execution import CallResult, Executor
 from tools.mcp_session import McpServer, McpSession
 from tools.mcp_sessions import McpSessions
@@ -25,7 +25,7 @@ STDIO = McpStdioServer(command=sys.executable, args=(str(Path(__file__).with_nam
 
 @pytest_asyncio.fixture
 async def executor() -> AsyncIterator[Executor]:
-    executor = Executor(mcp=McpSessions(open_limit_s=20))
+    executor = Executor(mcp=McpSessions(to_this_machine(), open_limit_s=20))
     yield executor
     await executor.close()
 
@@ -139,7 +139,7 @@ async def test_a_server_that_cannot_be_opened_is_a_failure_with_its_cause(
 
 async def test_a_server_that_never_shakes_hands_is_given_up() -> None:
     silent = McpStdioServer(command=sys.executable, args=("-c", "import sys; sys.stdin.read()"))
-    executor = Executor(mcp=McpSessions(open_limit_s=0.5))
+    executor = Executor(mcp=McpSessions(to_this_machine(), open_limit_s=0.5))
     result = await executor.run(tool(silent, "find_pet"), {"species": "cat"}, call_id="c1")
     await executor.close()
     assert result.status is CallStatus.FAILED
@@ -179,7 +179,7 @@ async def test_closing_ends_the_servers_process(tmp_path: Path) -> None:
 
 
 async def test_a_server_that_dies_while_idle_is_noticed_before_a_call_is_lost_on_it(tmp_path: Path) -> None:
-    session = McpSession(telling_its_pid(tmp_path / "pid"), open_limit_s=20)
+    session = McpSession(telling_its_pid(tmp_path / "pid"), to_this_machine(), open_limit_s=20)
     await session.call("count_calls", {})
     os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
 

@@ -6,7 +6,7 @@ import pytest
 from mcp_types import Tool
 
 from tests.tools.mcp_server import build_server
-from tests.tools.serving import serving
+from tests.tools.serving import serving, to_this_machine
 from tools.errors import ImportFailed
 from tools.importers.mcp import discover, sort_out, survey
 from tools.mcp_session import McpServer
@@ -25,7 +25,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[McpServer]:
 
 
 async def test_tools_come_with_schema_description_and_side_effect(server: McpServer) -> None:
-    tools = {tool.name: tool for tool in await discover(server, prefix="shelter_")}
+    tools = {tool.name: tool for tool in await discover(server, to_this_machine(), prefix="shelter_")}
     pet = tools["shelter_find_pet"]
     assert pet.description == "Find a pet that waits for a home."
     assert pet.required == ("species",)
@@ -37,20 +37,20 @@ async def test_tools_come_with_schema_description_and_side_effect(server: McpSer
 
 
 async def test_a_reserved_name_is_left_out_with_the_reason() -> None:
-    found = await survey(STDIO)
+    found = await survey(STDIO, to_this_machine())
     assert "find_pet" in [tool.name for tool in found.tools]
     assert [(skipped.name, "reserved" in skipped.reason) for skipped in found.skipped] == [("ask_user", True)]
 
 
 async def test_an_unreachable_server_is_named() -> None:
     with pytest.raises(ImportFailed, match=r"http://127\.0\.0\.1:9/mcp.*connection attempts failed"):
-        await discover(McpHttpServer(url="http://127.0.0.1:9/mcp"))
+        await discover(McpHttpServer(url="http://127.0.0.1:9/mcp"), to_this_machine())
 
 
 async def test_a_server_that_dies_at_its_start_is_quoted() -> None:
     dying = McpStdioServer(command=sys.executable, args=("-c", "raise SystemExit('no licence')"))
     with pytest.raises(ImportFailed, match="no licence"):
-        await discover(dying)
+        await discover(dying, to_this_machine())
 
 
 def test_one_bad_tool_does_not_keep_the_others_out() -> None:

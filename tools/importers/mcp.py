@@ -4,6 +4,7 @@ The server is started or called once, asked for its list, and let go; nothing is
 their word for the side-effect class: `readOnlyHint` makes it read, `idempotentHint` idempotent, and silence write.
 """
 
+import asyncio
 import logging
 import re
 from dataclasses import dataclass
@@ -16,8 +17,10 @@ from tools.catalogue import check_spec
 from tools.errors import BadToolSpec, ImportFailed
 from tools.mcp_session import McpServer, SessionLost, describe
 from tools.mcp_sessions import OPEN_LIMIT_S, McpSessions
-from tools.spec import McpBackend, SideEffect, ToolSpec
+from tools.spec import McpBackend, McpHttpServer, SideEffect, ToolSpec
+from tools.transport import Outbound
 
+LIST_LIMIT_S = 30.0
 _LOG = logging.getLogger(__name__)
 _NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]")
 
@@ -36,17 +39,26 @@ class Survey:
     skipped: tuple[Skipped, ...]
 
 
-async def survey(server: McpServer, *, prefix: str = "", open_limit_s: float = OPEN_LIMIT_S) -> Survey:
+async def survey(
+    server: McpServer, outbound: Outbound, *, prefix: str = "", open_limit_s: float = OPEN_LIMIT_S
+) -> Survey:
     """All that a server offers, what can be registered and what cannot.
 
     Args:
         prefix: goes before each name; keeps two servers' tools apart.
 
-    Raises: ImportFailed: the server cannot be started, reached or read.
+    Raises:
+        DestinationRefused: its address is one that tools may not call.
+        ImportFailed: the server cannot be started, reached or read.
     """
-    sessions = McpSessions(open_limit_s=open_limit_s)
+    if isinstance(server, McpHttpServer):
+        await outbound.check(server.url)
+    sessions = McpSessions(outbound, open_limit_s=open_limit_s)
     try:
-        offered = await sessions.tools(server)
+        async with asyncio.timeout(open_limit_s + LIST_LIMIT_S):
+            offered = await sessions.tools(server)
+    except TimeoutError as e:
+        raise ImportFailed(f"the MCP server ({describe(server)}) did not list its tools in time") from e
     except SessionLost as e:
         raise ImportFailed(f"cannot read the tools of the MCP server ({describe(server)}): {e}") from e
     except (MCPError, ValidationError) as e:
@@ -56,12 +68,12 @@ async def survey(server: McpServer, *, prefix: str = "", open_limit_s: float = O
     return sort_out(server, offered, prefix=prefix)
 
 
-async def discover(server: McpServer, *, prefix: str = "") -> list[ToolSpec]:
+async def discover(server: McpServer, outbound: Outbound, *, prefix: str = "") -> list[ToolSpec]:
     """The tools that can be registered; the others are logged.
 
-    Raises: ImportFailed: the server cannot be read, or none of its tools can be registered.
+    Raises: as `survey`; ImportFailed: none of its tools can be registered.
     """
-    found = await survey(server, prefix=prefix)
+    found = await survey(server, outbound, prefix=prefix)
     for skipped in found.skipped:
         _LOG.warning("tool %r of the MCP server (%s) is left out: %s", skipped.name, describe(server), skipped.reason)
     if not found.tools:
