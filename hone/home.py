@@ -13,6 +13,7 @@ from runtime.policy.deployment import Deployment
 from runtime.settings import Settings, load_settings
 from runtime.traces.store import TraceStore
 from tools.catalogue import Catalogue
+from tools.drafts import Drafts
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,10 @@ class Home:
     @property
     def catalogue(self) -> Catalogue:
         return Catalogue(self.engine)
+
+    @property
+    def drafts(self) -> Drafts:
+        return Drafts(self.engine)
 
     @property
     def traces(self) -> TraceStore:

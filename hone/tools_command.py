@@ -9,18 +9,25 @@ from typing import Annotated, Any
 
 import typer
 
+from hone import tool_drafts
 from hone.home import Home, open_home
 from hone.output import JsonOption, console, show_table, write_json
+from hone.tool_text import plain, plain_survey
 from runtime.outbound import open_outbound
 from tools.builtin import builtin_tools
 from tools.documents import fetch_document
 from tools.errors import BadToolSpec, DuplicateTool
 from tools.importers.http import http_tool
-from tools.importers.mcp import Skipped, survey
+from tools.importers.mcp import survey
+from tools.importers.survey import Skipped, Survey
 from tools.spec import HttpBackend, McpHttpServer, McpStdioServer, ToolSpec
 from tools.transport import Outbound
 
 app = typer.Typer(help="Register tools and look at them.", no_args_is_help=True)
+app.command("import")(tool_drafts.import_tools)
+app.command("edit")(tool_drafts.edit)
+app.command("publish")(tool_drafts.publish)
+app.command("discard")(tool_drafts.discard)
 HomeOption = Annotated[Path | None, typer.Option(help="Where state lives.")]
 
 
@@ -44,8 +51,7 @@ def add(
         specs, skipped = _read(here, definition, mcp_command, mcp_url, prefix)
         _add_all(here, specs, replace=replace)
     if json:
-        left = [{"name": s.name, "reason": s.reason} for s in skipped]
-        write_json({"tools": [_plain(s) for s in specs], "skipped": left}, json)
+        write_json(plain_survey(Survey(specs, skipped)), json)
         return
     console.print(f"registered: {', '.join(s.name for s in specs)}")
     for part in skipped:
@@ -77,7 +83,7 @@ async def _http_tool(definition: str, outbound: Outbound) -> ToolSpec:
 
 async def _load(definition: str, outbound: Outbound) -> str | bytes:
     if definition.startswith(("http://", "https://")):
-        return await fetch_document(outbound, definition)
+        return (await fetch_document(outbound, definition)).body
     return sys.stdin.read() if definition == "-" else Path(definition).read_text(encoding="utf-8")
 
 
@@ -96,40 +102,36 @@ def _add_all(here: Home, specs: tuple[ToolSpec, ...], *, replace: bool) -> None:
     taken = {s.name for s in here.catalogue.list()} & {s.name for s in specs}
     if taken and not replace:
         raise DuplicateTool(f"registered already: {', '.join(sorted(taken))}; give --replace or --prefix")
-    for spec in specs:
-        here.catalogue.add(spec, replace=replace)
-
-
-def _plain(spec: ToolSpec) -> dict[str, Any]:
-    return {
-        "name": spec.name,
-        "description": spec.description,
-        "parameters": spec.parameters,
-        "backend": spec.backend.kind,
-        "side_effect": spec.side_effect.value,
-        "never_train": spec.never_train,
-        "sha256": spec.sha256,
-    }
+    here.catalogue.add_all(specs, replace=replace)
 
 
 @app.command("list")
-def list_tools(home: HomeOption = None, json: JsonOption = None) -> None:
-    """The registered tools."""
+def list_tools(
+    drafts: Annotated[bool, typer.Option(help="The drafts instead.")] = False,
+    home: HomeOption = None,
+    json: JsonOption = None,
+) -> None:
+    """The registered tools, or the drafts."""
     with open_home(home=home) as here:
-        specs = here.catalogue.list()
+        specs = [draft.spec for draft in here.drafts.list()] if drafts else here.catalogue.list()
     if json:
-        write_json({"tools": [_plain(s) for s in specs]}, json)
+        write_json({"tools": [plain(s) for s in specs]}, json)
         return
     rows = [[s.name, s.backend.kind, s.side_effect.value, ", ".join(s.required), s.description] for s in specs]
-    show_table("Tools", ("name", "backend", "effect", "required", "description"), rows)
+    show_table("Drafts" if drafts else "Tools", ("name", "backend", "effect", "required", "description"), rows)
 
 
 @app.command()
-def show(name: str, home: HomeOption = None, json: JsonOption = None) -> None:
+def show(
+    name: str,
+    draft: Annotated[bool, typer.Option(help="The draft of that name.")] = False,
+    home: HomeOption = None,
+    json: JsonOption = None,
+) -> None:
     """One tool's definition."""
     with open_home(home=home) as here:
-        spec = here.catalogue.get(name)
-    write_json(_plain(spec), json or "-")
+        spec = here.drafts.get(name).spec if draft else here.catalogue.get(name)
+    write_json(plain(spec), json or "-")
 
 
 @app.command()

@@ -18,7 +18,7 @@ from runtime.agent.nodes import Nodes, ToolExecutor
 from runtime.agent.state import Limits
 from runtime.agent.threads import HeadStore, Threads
 from runtime.agent.turns import Turns, remembered_in
-from runtime.api import adapters, chat, errors, health, models, tools, traces
+from runtime.api import adapters, chat, errors, health, models, tool_drafts, tools, traces
 from runtime.api.origin import SameOriginOnly
 from runtime.database import open_database
 from runtime.errors import UnknownAdapter
@@ -33,6 +33,7 @@ from runtime.traces.store import TraceStore
 from runtime.web import pages
 from tools.builtin import builtin_tools
 from tools.catalogue import Catalogue
+from tools.drafts import Drafts
 from tools.errors import UnknownTool
 from tools.execution import Executor
 
@@ -69,7 +70,7 @@ def create_app(
     app = FastAPI(title="hone", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.add_middleware(SameOriginOnly, hosts=(*settings.allowed_hosts, settings.host))
     errors.install(app)
-    for module in (chat, models, tools, traces, adapters, health, pages):
+    for module in (chat, models, tool_drafts, tools, traces, adapters, health, pages):
         app.include_router(module.router)
     app.mount("/static", StaticFiles(directory=pages.STATIC), name="static")
     return app
@@ -130,6 +131,7 @@ async def _build(
         engine=engine,
         policy=policy,
         catalogue=catalogue,
+        drafts=Drafts(engine),
         outbound=outbound,
         traces=store,
         deployment=deployment,

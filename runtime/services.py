@@ -13,6 +13,7 @@ from runtime.policy.deployment import Deployment
 from runtime.settings import Settings
 from runtime.traces.store import TraceStore
 from tools.catalogue import Catalogue
+from tools.drafts import Drafts
 from tools.transport import Outbound
 
 
@@ -32,6 +33,7 @@ class Services:
     engine: Engine
     policy: Policy
     catalogue: Catalogue
+    drafts: Drafts
     outbound: Outbound
     """What registration may call; the executor's calls go through the same."""
     traces: TraceStore

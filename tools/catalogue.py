@@ -4,7 +4,8 @@ At most one version of a name is active. Removing a tool deactivates it: traces 
 The table itself is made by the database's migrations (or `tools.tables.metadata.create_all`), not here.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from difflib import get_close_matches
@@ -14,7 +15,8 @@ from sqlalchemy.exc import IntegrityError
 
 from tools.errors import BadToolSpec, DuplicateTool, UnknownTool
 from tools.json_schema import schema_problem
-from tools.spec import ClientBackend, ToolSpec
+from tools.request_layout import layout_problem
+from tools.spec import ClientBackend, HttpBackend, ToolSpec
 from tools.tables import tools
 
 RESERVED_NAMES = frozenset({"ask_user", "decline"})
@@ -42,6 +44,10 @@ def check_spec(spec: ToolSpec) -> None:
     problem = schema_problem(spec.parameters)
     if problem is not None:
         raise BadToolSpec(f"tool {spec.name!r}: $.parameters{problem.removeprefix('$')}")
+    if isinstance(spec.backend, HttpBackend):
+        problem = layout_problem(spec.backend, spec.parameters.get("properties", {}))
+        if problem is not None:
+            raise BadToolSpec(f"tool {spec.name!r}: $.backend.layout: {problem}")
 
 
 class Catalogue:
@@ -58,13 +64,20 @@ class Catalogue:
             BadToolSpec: the definition is unsound.
             DuplicateTool: the name is active and `replace` is False, or another process has just taken it.
         """
-        check_spec(spec)
-        try:
-            with self._engine.begin() as connection:
-                self._add(connection, spec, replace)
-        except IntegrityError as e:
-            raise DuplicateTool(f"a tool named {spec.name!r} was registered at the same moment; try again") from e
+        self.add_all([spec], replace=replace)
         return spec
+
+    def add_all(self, specs: Sequence[ToolSpec], *, replace: bool = False) -> None:
+        """Registers all of them in one transaction, or none.
+
+        Raises: BadToolSpec, DuplicateTool: as `add`.
+        """
+        for spec in specs:
+            check_spec(spec)
+        names = ", ".join(repr(spec.name) for spec in specs)
+        with one_at_a_time(names), self._engine.begin() as connection:
+            for spec in specs:
+                register(connection, spec, replace=replace, now=self._now())
 
     def get(self, name: str) -> ToolSpec:
         """Raises: UnknownTool: no active tool has that name."""
@@ -104,35 +117,49 @@ class Catalogue:
         if not removed:
             raise UnknownTool(self._unknown(name))
 
-    def _add(self, connection: Connection, spec: ToolSpec, replace: bool) -> None:
-        newest = connection.execute(
-            select(tools).where(tools.c.name == spec.name).order_by(tools.c.version.desc()).limit(1)
-        ).first()
-        if newest is not None and newest.active and not replace:
-            raise DuplicateTool(
-                f"a tool named {spec.name!r} is registered (version {newest.version}); "
-                "replace it, remove it first, or choose another name"
-            )
-        if newest is not None and newest.sha256 == spec.sha256:
-            connection.execute(update(tools).where(tools.c.id == newest.id).values(active=True))
-            return
-        connection.execute(update(tools).where(tools.c.name == spec.name, tools.c.active).values(active=False))
-        connection.execute(
-            insert(tools).values(
-                name=spec.name,
-                version=newest.version + 1 if newest is not None else 1,
-                sha256=spec.sha256,
-                spec=spec.model_dump(mode="json"),
-                active=True,
-                created_at=self._now(),
-            )
-        )
-
     def _unknown(self, name: str) -> str:
         names = [spec.name for spec in self.list()]
         near = get_close_matches(name, names, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(names) or 'none yet'}"
         return f"no tool named {name!r}; {hint}"
+
+
+@contextmanager
+def one_at_a_time(names: str) -> Iterator[None]:
+    """Raises: DuplicateTool: another process took one of `names` while the block ran."""
+    try:
+        yield
+    except IntegrityError as e:
+        raise DuplicateTool(f"a tool named {names} was registered at the same moment; try again") from e
+
+
+def register(connection: Connection, spec: ToolSpec, *, replace: bool, now: datetime) -> None:
+    """Writes one version within the caller's transaction.
+
+    Raises: DuplicateTool: the name is active and `replace` is False.
+    """
+    newest = connection.execute(
+        select(tools).where(tools.c.name == spec.name).order_by(tools.c.version.desc()).limit(1)
+    ).first()
+    if newest is not None and newest.active and not replace:
+        raise DuplicateTool(
+            f"a tool named {spec.name!r} is registered (version {newest.version}); "
+            "replace it, remove it first, or choose another name"
+        )
+    if newest is not None and newest.sha256 == spec.sha256:
+        connection.execute(update(tools).where(tools.c.id == newest.id).values(active=True))
+        return
+    connection.execute(update(tools).where(tools.c.name == spec.name, tools.c.active).values(active=False))
+    connection.execute(
+        insert(tools).values(
+            name=spec.name,
+            version=newest.version + 1 if newest is not None else 1,
+            sha256=spec.sha256,
+            spec=spec.model_dump(mode="json"),
+            active=True,
+            created_at=now,
+        )
+    )
 
 
 def _version(row: Row) -> ToolVersion:

@@ -1,6 +1,7 @@
 """Reads a document that a developer names by its URL: a tool's definition, an API's description."""
 
 import asyncio
+from dataclasses import dataclass
 
 import httpx2
 
@@ -13,6 +14,13 @@ FETCH_LIMIT_S = 30.0
 MAX_DOCUMENT_BYTES = 10_000_000
 
 
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    body: bytes
+    url: str
+    """Where the redirects ended: what addresses in the body are relative to (RFC 3986, 5.1.3)."""
+
+
 async def fetch_document(
     outbound: Outbound,
     url: str,
@@ -20,8 +28,8 @@ async def fetch_document(
     accept: str = "application/json, application/yaml;q=0.9, */*;q=0.1",
     limit_bytes: int = MAX_DOCUMENT_BYTES,
     limit_s: float = FETCH_LIMIT_S,
-) -> bytes:
-    """The body of a 200 answer.
+) -> Fetched:
+    """A 200 answer.
 
     Raises:
         DestinationRefused: the URL or a redirect leads where tools may not call.
@@ -33,7 +41,7 @@ async def fetch_document(
         async with asyncio.timeout(limit_s), outbound.client() as client:
             response = await send_following(client, httpx2.Request("GET", parsed, headers={"accept": accept}))
             try:
-                return await _body(response, limit_bytes)
+                return Fetched(await _body(response, limit_bytes), str(response.url))
             finally:
                 await response.aclose()
     except TimeoutError as e:

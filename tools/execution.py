@@ -16,6 +16,7 @@ from tools.http_calls import HttpCaller
 from tools.json_schema import argument_errors
 from tools.mcp_sessions import McpSessions
 from tools.outcome import CallFault, CallResult, error_text, failure, shorten, storable
+from tools.secrets import EnvironmentSecrets, SecretSource
 from tools.spec import (
     BuiltinBackend,
     CallStatus,
@@ -39,6 +40,7 @@ class Executor:
         builtins: Mapping[str, Callable[..., Any]] | None = None,
         outbound: Outbound | None = None,
         mcp: McpSessions | None = None,
+        secrets: SecretSource | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         """
@@ -46,12 +48,13 @@ class Executor:
             builtins: functions by the name that `BuiltinBackend.function` gives; see `tools.builtin`.
             outbound: what HTTP endpoints and MCP servers may be called; None: public addresses.
             mcp: the sessions of MCP servers; None: made here.
+            secrets: values of the secrets that definitions name; None: the environment's.
             clock: seconds, for latencies.
         """
         self._builtins = dict(builtins or {})
         outbound = outbound if outbound is not None else Outbound()
         self._http_client = outbound.client()
-        self._http = HttpCaller(self._http_client)
+        self._http = HttpCaller(self._http_client, secrets if secrets is not None else EnvironmentSecrets())
         self._mcp = mcp if mcp is not None else McpSessions(outbound)
         self._clock = clock
 

@@ -1,8 +1,8 @@
-"""Calls of JSON endpoints: one request, one answer, both bounded.
+"""Calls of HTTP endpoints: one request, one answer in JSON, both bounded.
 
-A GET follows redirects by the rules of `tools.redirects`; no other method does, for its arguments and its effect are
-for the address that the developer registered. The answer is read in pieces, so that an endless one is cut off at the
-limit.
+A GET or HEAD without a body follows redirects by the rules of `tools.redirects`; nothing else does, for its arguments
+and its effect are for the address that the developer registered. The answer is read in pieces, so that an endless one
+is cut off at the limit.
 """
 
 import json
@@ -13,11 +13,16 @@ from urllib.parse import quote
 import httpx2
 
 from tools.errors import DestinationRefused
+from tools.http_auth import Credentials
 from tools.outcome import CallFault, failure, refusal, shorten
+from tools.redaction import Redaction
 from tools.redirects import send_following
+from tools.request_layout import LaidOut, lay_out
+from tools.secrets import SecretSource
 from tools.spec import CallStatus, HttpBackend, SideEffect, ToolSpec
 from tools.transport import public_form
 
+_READING = frozenset({"GET", "HEAD"})
 _BODY_METHODS = frozenset({"POST", "PUT", "PATCH"})
 _NOT_THE_ARGUMENTS = {
     401: "it wants credentials: the tool's developer must set its headers",
@@ -32,18 +37,32 @@ NO_CONTENT = "(no content)"
 class HttpCaller:
     """Runs the tools whose backend is an HTTP endpoint."""
 
-    def __init__(self, client: httpx2.AsyncClient) -> None:
+    def __init__(self, client: httpx2.AsyncClient, secrets: SecretSource) -> None:
         self._client = client
+        self._credentials = Credentials(client, secrets)
 
     async def call(self, spec: ToolSpec, backend: HttpBackend, arguments: Mapping[str, Any], *, call_id: str) -> str:
-        """The answer as JSON text.
+        """The answer as JSON text, without the secrets that the request carried.
 
         Raises: CallFault: rejected, failed, or larger than `spec.max_result_bytes`. The time limit is the caller's.
         """
+        redaction = Redaction()
+        try:
+            return redaction.clean(await self._exchange(spec, backend, arguments, call_id, redaction))
+        except CallFault as e:
+            # Its cause is dropped too: it may quote the request.
+            raise CallFault(e.status, redaction.clean(str(e))) from None
+
+    async def _exchange(
+        self, spec: ToolSpec, backend: HttpBackend, arguments: Mapping[str, Any], call_id: str, redaction: Redaction
+    ) -> str:
         address = public_form(backend.url)
         try:
-            request = self._request(spec, backend, arguments, call_id)
+            request = await self._request(spec, backend, arguments, call_id, redaction)
+            address = public_form(request.url)
             response = await self._send(request)
+            if response.status_code == 401:
+                self._credentials.forget(backend.auth)
             try:
                 return await _answer(response, address, spec.max_result_bytes)
             finally:
@@ -56,24 +75,34 @@ class HttpCaller:
             raise failure(f"{address} broke off: {_reason(e)}") from e
 
     async def _send(self, request: httpx2.Request) -> httpx2.Response:
-        if request.method == "GET":
+        if request.method in _READING and "content-length" not in request.headers:
             return await send_following(self._client, request)
         return await self._client.send(request, stream=True, follow_redirects=False)
 
-    def _request(
-        self, spec: ToolSpec, backend: HttpBackend, arguments: Mapping[str, Any], call_id: str
+    async def _request(
+        self, spec: ToolSpec, backend: HttpBackend, arguments: Mapping[str, Any], call_id: str, redaction: Redaction
     ) -> httpx2.Request:
-        headers = {"accept": "application/json", **backend.headers}
+        if backend.layout is None:
+            laid = _in_query_or_body(backend, arguments)
+        else:
+            laid = lay_out(backend, backend.layout, arguments, lambda name: self._credentials.secret(name, redaction))
+        laid = await self._credentials.apply(backend.auth, laid, redaction)
+        headers = {"accept": "application/json", **backend.headers, **laid.headers}
+        if laid.cookies:
+            headers["cookie"] = "; ".join(laid.cookies)
         if spec.side_effect is not SideEffect.READ:
             # A service that knows the header does the work once, however often the request arrives.
             headers["idempotency-key"] = quote(call_id, safe="")
-        if backend.method in _BODY_METHODS:
-            return self._client.build_request(
-                backend.method, backend.url, json=dict(arguments), headers=headers, timeout=None
-            )
-        url = httpx2.URL(backend.url)
-        merged = url.copy_with(params=url.params.merge(query_values(arguments)))
-        return self._client.build_request(backend.method, merged, headers=headers, timeout=None)
+        return self._client.build_request(backend.method, laid.url, content=laid.content, headers=headers, timeout=None)
+
+
+def _in_query_or_body(backend: HttpBackend, arguments: Mapping[str, Any]) -> LaidOut:
+    """What a tool without a layout sends."""
+    if backend.method in _BODY_METHODS:
+        content = json.dumps(dict(arguments), ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+        return LaidOut(backend.url, {"content-type": "application/json"}, content=content)
+    url = httpx2.URL(backend.url)
+    return LaidOut(str(url.copy_with(params=url.params.merge(query_values(arguments)))))
 
 
 def query_values(arguments: Mapping[str, Any]) -> dict[str, list[str]]:

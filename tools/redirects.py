@@ -19,7 +19,7 @@ async def send_following(client: httpx2.AsyncClient, request: httpx2.Request) ->
     """The last answer, its body unread; the caller closes it.
 
     Args:
-        request: a GET; what carries a body or changes something is for `client.send`, at its one address.
+        request: a GET or HEAD; what carries a body or changes something is for `client.send`, at its one address.
 
     Raises:
         DestinationRefused: a hop leads where tools may not call.

@@ -44,13 +44,116 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+SecretName: TypeAlias = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]{0,63}$")]
+"""Names a secret that is kept elsewhere (`tools.secrets`); a definition holds names, never values."""
+
+
+class ApiKeyAuth(_Frozen):
+    """A key that goes under a fixed name in each request."""
+
+    kind: Literal["api_key"] = "api_key"
+    place: Literal["header", "query", "cookie"]
+    name: str = Field(min_length=1)
+    secret: SecretName
+
+
+class BearerAuth(_Frozen):
+    """`Authorization: Bearer ...` (RFC 6750)."""
+
+    kind: Literal["bearer"] = "bearer"
+    secret: SecretName
+
+
+class BasicAuth(_Frozen):
+    """`Authorization: Basic ...` (RFC 7617)."""
+
+    kind: Literal["basic"] = "basic"
+    secret: SecretName
+    """Holds `user:password`."""
+
+
+class ClientCredentialsAuth(_Frozen):
+    """A bearer token that is fetched with the client's own credentials (RFC 6749, 4.4)."""
+
+    kind: Literal["client_credentials"] = "client_credentials"
+    token_url: str = Field(pattern=r"^https?://[^/\s]+")
+    scopes: tuple[str, ...] = ()
+    secret: SecretName
+    """Holds `client_id:client_secret`."""
+
+
+Auth: TypeAlias = Annotated[ApiKeyAuth | BearerAuth | BasicAuth | ClientCredentialsAuth, Field(discriminator="kind")]
+
+
+class Place(StrEnum):
+    """Where in a request a value goes."""
+
+    PATH = "path"
+    QUERY = "query"
+    HEADER = "header"
+    COOKIE = "cookie"
+    BODY = "body"
+    """One property of the body."""
+    WHOLE_BODY = "whole_body"
+
+
+class Style(StrEnum):
+    """How a list or an object is written (OpenAPI 3.1, 4.8.12.3); `tab` and `json` stand for what Swagger 2.0 and
+    `content` say in other words."""
+
+    FORM = "form"
+    SIMPLE = "simple"
+    LABEL = "label"
+    MATRIX = "matrix"
+    SPACE = "spaceDelimited"
+    PIPE = "pipeDelimited"
+    TAB = "tab"
+    DEEP = "deepObject"
+    JSON = "json"
+
+
+class Placement(_Frozen):
+    """One value of a request: where it goes, and whether the policy, the developer or a secret gives it."""
+
+    place: Place
+    name: str
+    """On the wire; empty for the whole body."""
+    argument: str | None = None
+    """The argument that gives the value."""
+    fixed: JsonValue = Field(default=None, exclude_if=lambda value: value is None)
+    """The value that the developer chose, where no argument gives it."""
+    secret: SecretName | None = Field(default=None, exclude_if=lambda value: value is None)
+    """The secret that gives the value, where no argument does."""
+    style: Style = Style.SIMPLE
+    explode: bool = False
+
+
+class RequestLayout(_Frozen):
+    """How the values of a call become one request; `HttpBackend.url` holds a `{name}` for each one in the path."""
+
+    placements: tuple[Placement, ...] = ()
+    media_type: str | None = None
+    """Of the body; None: there is none."""
+    body_required: bool = False
+    """True: a body is sent even when no argument has a part in it."""
+
+
+HttpMethod: TypeAlias = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
+
+
 class HttpBackend(_Frozen):
-    """A JSON endpoint: arguments go as the JSON body (POST, PUT, PATCH) or the query (GET, DELETE)."""
+    """An HTTP endpoint.
+
+    Without a layout, arguments go as the JSON body (POST, PUT, PATCH) or the query (GET, HEAD, DELETE).
+    """
 
     kind: Literal["http"] = "http"
     url: str
-    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"] = "POST"
+    method: HttpMethod = "POST"
     headers: dict[str, str] = {}
+    # Both are left out of the stored form when unset, so that a definition from before them keeps its digest.
+    layout: RequestLayout | None = Field(default=None, exclude_if=lambda value: value is None)
+    auth: tuple[Auth, ...] = Field(default=(), exclude_if=lambda value: not value)
 
 
 class McpStdioServer(_Frozen):

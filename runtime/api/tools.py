@@ -14,7 +14,9 @@ from runtime.errors import BadRequest
 from runtime.services import Services, services
 from tools.errors import DuplicateTool
 from tools.importers.http import http_tool
-from tools.importers.mcp import Survey, survey
+from tools.importers.mcp import survey
+from tools.importers.survey import Survey
+from tools.request_secrets import secret_names
 from tools.spec import BuiltinBackend, HttpBackend, McpBackend, McpHttpServer, McpStdioServer, ToolSpec
 
 router = APIRouter()
@@ -52,8 +54,7 @@ async def register(body: Annotated[dict[str, Any], Body()], hone: Annotated[Serv
     if "mcp" in definition:
         found = await _survey_mcp(definition, hone)
         await asyncio.to_thread(_add_all, hone, found.tools, replace)
-        skipped = [{"name": part.name, "reason": part.reason} for part in found.skipped]
-        return JSONResponse({"tools": [shown(spec) for spec in found.tools], "skipped": skipped}, status_code=201)
+        return JSONResponse(shown_survey(found), status_code=201)
     spec = http_tool(definition)
     if isinstance(spec.backend, HttpBackend):
         await hone.outbound.check(spec.backend.url)
@@ -97,8 +98,7 @@ def _add_all(hone: Services, specs: tuple[ToolSpec, ...], replace: bool) -> None
             raise DuplicateTool(
                 f"tools named {', '.join(sorted(taken))} are registered; give mcp.prefix, or send replace: true"
             )
-    for spec in specs:
-        hone.catalogue.add(spec, replace=replace)
+    hone.catalogue.add_all(specs, replace=replace)
 
 
 def shown(spec: ToolSpec) -> dict[str, Any]:
@@ -117,10 +117,15 @@ def shown(spec: ToolSpec) -> dict[str, Any]:
     }
 
 
+def shown_survey(found: Survey) -> dict[str, Any]:
+    """What an import made, and what it left out."""
+    return {"tools": [shown(spec) for spec in found.tools], "skipped": [part.plain() for part in found.skipped]}
+
+
 def _shown_backend(spec: ToolSpec) -> dict[str, Any]:
     match spec.backend:
-        case HttpBackend(url=url, method=method):
-            return {"kind": "http", "url": url, "method": method}
+        case HttpBackend(url=url, method=method) as backend:
+            return {"kind": "http", "url": url, "method": method, "needs": secret_names(backend)}
         case McpBackend(server=McpHttpServer(url=url), remote_name=name):
             return {"kind": "mcp", "transport": "http", "url": url, "remote_name": name}
         case McpBackend(server=McpStdioServer(command=command), remote_name=name):

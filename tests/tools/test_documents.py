@@ -7,7 +7,7 @@ import pytest
 
 from tests.tools.raw_server import raw_server
 from tests.tools.serving import free_port, to_this_machine
-from tools.documents import fetch_document
+from tools.documents import Fetched, fetch_document
 from tools.errors import DestinationRefused, ImportFailed
 from tools.transport import Outbound
 
@@ -18,9 +18,19 @@ def answering(status: str, body: bytes) -> Iterable[bytes]:
 
 async def test_a_document_comes_as_it_is() -> None:
     with raw_server(lambda _: answering("200 OK", b"openapi: 3.1.0\n")) as server:
-        assert (
-            await fetch_document(to_this_machine(), f"http://127.0.0.1:{server.port}/api.yaml") == b"openapi: 3.1.0\n"
-        )
+        url = f"http://127.0.0.1:{server.port}/api.yaml"
+        assert await fetch_document(to_this_machine(), url) == Fetched(b"openapi: 3.1.0\n", url)
+
+
+async def test_after_a_redirect_it_is_known_where_it_came_from() -> None:
+    def moved(head: bytes) -> Iterable[bytes]:
+        if b"GET /old" in head:
+            return (b"HTTP/1.1 302 Found\r\nlocation: /v2/api.yaml\r\ncontent-length: 0\r\n\r\n",)
+        return answering("200 OK", b"openapi: 3.1.0\n")
+
+    with raw_server(moved) as server:
+        base = f"http://127.0.0.1:{server.port}"
+        assert (await fetch_document(to_this_machine(), f"{base}/old")).url == f"{base}/v2/api.yaml"
 
 
 async def test_one_in_the_private_network_is_refused_naming_url_and_setting() -> None:

@@ -1,11 +1,12 @@
 """From a definition as a developer writes it to a tool with an HTTP endpoint.
 
     {"name": "find_flights", "description": "...", "parameters": {JSON Schema},
-     "endpoint": {"url": "https://...", "method": "POST", "headers": {...}},
+     "endpoint": {"url": "https://...", "method": "POST", "headers": {...},
+                  "auth": [{"kind": "bearer", "secret": "FLIGHTS"}]},
      "side_effect": "read", "timeout_s": 10}
 
 Pure: the endpoint is not called. Where the side effect is left open, the method's meaning in HTTP (RFC 9110, 9.2)
-decides: GET reads, PUT and DELETE are idempotent, POST and PATCH write.
+decides: GET and HEAD read, PUT and DELETE are idempotent, POST and PATCH write.
 """
 
 import re
@@ -17,11 +18,18 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from tools.catalogue import check_spec
 from tools.errors import BadToolSpec
-from tools.spec import HttpBackend, SideEffect, ToolSpec
+from tools.spec import HttpBackend, HttpMethod, RequestLayout, SideEffect, ToolSpec
 
-_BY_METHOD = {"GET": SideEffect.READ, "PUT": SideEffect.IDEMPOTENT, "DELETE": SideEffect.IDEMPOTENT}
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_OURS = frozenset({"host", "content-length", "content-type", "transfer-encoding", "connection", "idempotency-key"})
+BY_METHOD: Mapping[HttpMethod, SideEffect] = {
+    "GET": SideEffect.READ,
+    "HEAD": SideEffect.READ,
+    "PUT": SideEffect.IDEMPOTENT,
+    "DELETE": SideEffect.IDEMPOTENT,
+    "POST": SideEffect.WRITE,
+    "PATCH": SideEffect.WRITE,
+}
+HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+OURS = frozenset({"host", "content-length", "content-type", "transfer-encoding", "connection", "idempotency-key"})
 
 
 class _Endpoint(HttpBackend):
@@ -43,13 +51,19 @@ class _Endpoint(HttpBackend):
         _ = parts.port  # urlsplit looks at the port only when asked, and raises ValueError when it is out of range
         return url
 
+    @field_validator("layout")
+    @classmethod
+    def _none(cls, layout: RequestLayout | None) -> None:
+        if layout is not None:
+            raise ValueError("comes from an OpenAPI description only; here the method says where arguments go")
+
     @field_validator("headers")
     @classmethod
     def _sendable(cls, headers: dict[str, str]) -> dict[str, str]:
         for name, value in headers.items():
-            if not _HEADER_NAME.fullmatch(name):
+            if not HEADER_NAME.fullmatch(name):
                 raise ValueError(f"{name!r} is no header name")
-            if name.lower() in _OURS:
+            if name.lower() in OURS:
                 raise ValueError(f"{name!r} is set for each call; leave it out")
             if not value.isascii() or not value.isprintable():
                 raise ValueError(f"the value of {name!r} holds characters that a header cannot carry")
@@ -79,7 +93,7 @@ def http_tool(definition: Mapping[str, Any]) -> ToolSpec:
             description=given.description,
             parameters=given.parameters,
             backend=HttpBackend(**given.endpoint.model_dump()),
-            side_effect=given.side_effect or _BY_METHOD.get(given.endpoint.method, SideEffect.WRITE),
+            side_effect=given.side_effect or BY_METHOD[given.endpoint.method],
             never_train=given.never_train,
             **limits,
         )

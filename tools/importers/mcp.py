@@ -7,7 +7,6 @@ their word for the side-effect class: `readOnlyHint` makes it read, `idempotentH
 import asyncio
 import logging
 import re
-from dataclasses import dataclass
 
 from mcp import MCPError
 from mcp_types import Tool
@@ -15,6 +14,7 @@ from pydantic import ValidationError
 
 from tools.catalogue import check_spec
 from tools.errors import BadToolSpec, ImportFailed
+from tools.importers.survey import Skipped, Survey
 from tools.mcp_session import McpServer, SessionLost, describe
 from tools.mcp_sessions import OPEN_LIMIT_S, McpSessions
 from tools.spec import McpBackend, McpHttpServer, SideEffect, ToolSpec
@@ -23,20 +23,6 @@ from tools.transport import Outbound
 LIST_LIMIT_S = 30.0
 _LOG = logging.getLogger(__name__)
 _NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]")
-
-
-@dataclass(frozen=True, slots=True)
-class Skipped:
-    """A tool that the server offers and that cannot be registered."""
-
-    name: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Survey:
-    tools: tuple[ToolSpec, ...]
-    skipped: tuple[Skipped, ...]
 
 
 async def survey(

@@ -1,0 +1,150 @@
+"""`hone tools import`, `edit`, `publish`, `discard`: from an OpenAPI description to tools in service."""
+
+import asyncio
+import json as jsonlib
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hone.home import open_home
+from hone.output import JsonOption, console, write_json
+from hone.tool_text import plain, plain_survey
+from runtime.outbound import open_outbound
+from tools.importers.openapi import Choice, Document, fetch_description, load_document, survey_openapi
+from tools.importers.openapi.source import is_url
+from tools.importers.survey import Survey
+from tools.request_secrets import secret_names
+from tools.secrets import PREFIX
+from tools.spec import HttpBackend, SideEffect
+from tools.transport import Outbound
+from tools.trimming import Change
+
+HomeOption = Annotated[Path | None, typer.Option(help="Where state lives.")]
+
+
+def import_tools(
+    source: Annotated[str, typer.Argument(metavar="SPEC", help="File or URL: OpenAPI 3.0, 3.1 or Swagger 2.0.")],
+    only: Annotated[
+        list[str] | None, typer.Option(help="Glob on operationId, tool name, 'METHOD /path', path or tag; repeatable.")
+    ] = None,
+    base_url: Annotated[
+        str | None, typer.Option(help="Call this address instead of the description's servers.")
+    ] = None,
+    secret: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SCHEME=NAME", help=f"Scheme or parameter that {PREFIX}NAME fills; repeatable."),
+    ] = None,
+    prefix: Annotated[str, typer.Option(help="Goes before the names of the tools.")] = "",
+    live: Annotated[bool, typer.Option(help="Put the tools into service at once, not as drafts.")] = False,
+    replace: Annotated[bool, typer.Option(help="Take the place of drafts or tools of the same names.")] = False,
+    home: HomeOption = None,
+    json: JsonOption = None,
+) -> None:
+    """Make a tool of each operation of an OpenAPI description; drafts until they are published."""
+    choice = Choice(tuple(only or ()), base_url, _pairs(secret, "--secret"), prefix)
+    with open_home(home=home) as here:
+        document = _document(source, open_outbound(here.settings))
+        found = survey_openapi(document, choice)
+        kept = here.drafts.import_all(found, document.source, live=live, replace=replace)
+    if json:
+        write_json(plain_survey(kept), json)
+    else:
+        _tell(kept, live=live)
+    if not kept.tools:
+        raise typer.Exit(1)
+
+
+def edit(
+    name: str,
+    rename: Annotated[str | None, typer.Option(help="New name of the tool.")] = None,
+    describe: Annotated[str | None, typer.Option(help="New description of the tool.")] = None,
+    side_effect: Annotated[SideEffect | None, typer.Option(help="What a call may change.")] = None,
+    drop: Annotated[list[str] | None, typer.Option(help="Leave out this optional argument; repeatable.")] = None,
+    fix: Annotated[
+        list[str] | None, typer.Option(metavar="ARGUMENT=VALUE", help="Always send this value (JSON, or plain text).")
+    ] = None,
+    rename_argument: Annotated[list[str] | None, typer.Option(metavar="OLD=NEW")] = None,
+    describe_argument: Annotated[list[str] | None, typer.Option(metavar="ARGUMENT=TEXT")] = None,
+    home: HomeOption = None,
+    json: JsonOption = None,
+) -> None:
+    """Change a draft before it goes live."""
+    change = Change(
+        name=rename,
+        description=describe,
+        side_effect=side_effect,
+        drop=tuple(drop or ()),
+        fix={argument: _value(text) for argument, text in _pairs(fix, "--fix").items()},
+        rename=_pairs(rename_argument, "--rename-argument"),
+        describe=_pairs(describe_argument, "--describe-argument"),
+    )
+    with open_home(home=home) as here:
+        spec = here.drafts.change(name, change)
+    if json:
+        write_json(plain(spec), json)
+        return
+    console.print(f"draft {spec.name}: {', '.join(spec.parameters.get('properties', {})) or 'no arguments'}")
+
+
+def publish(
+    names: Annotated[list[str] | None, typer.Argument(help="Drafts to put into service.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="All drafts.")] = False,
+    replace: Annotated[bool, typer.Option(help="Make new versions of tools of the same names.")] = False,
+    home: HomeOption = None,
+    json: JsonOption = None,
+) -> None:
+    """Put drafts into service, all or none."""
+    if bool(names) == every:
+        raise typer.BadParameter("give names of drafts, or --all")
+    with open_home(home=home) as here:
+        chosen = [draft.spec.name for draft in here.drafts.list()] if every else names or []
+        specs = here.drafts.publish(chosen, replace=replace)
+    if json:
+        write_json({"tools": [plain(spec) for spec in specs]}, json)
+        return
+    console.print(f"in service: {', '.join(spec.name for spec in specs) or 'nothing, since there are no drafts'}")
+
+
+def discard(name: str, home: HomeOption = None) -> None:
+    """Throw a draft away."""
+    with open_home(home=home) as here:
+        here.drafts.discard(name)
+    console.print(f"the draft {name} is gone")
+
+
+def _document(source: str, outbound: Outbound) -> Document:
+    return asyncio.run(fetch_description(outbound, source)) if is_url(source) else load_document(Path(source))
+
+
+def _tell(kept: Survey, *, live: bool) -> None:
+    state = "in service" if live else "drafts"
+    console.print(f"{state} ({len(kept.tools)}): {', '.join(spec.name for spec in kept.tools) or 'none'}", markup=False)
+    for part in kept.skipped:
+        at = f" at {part.place}" if part.place else ""
+        console.print(f"left out: {part.name}: {part.reason}{at}", markup=False)
+    needed = {
+        name for spec in kept.tools if isinstance(spec.backend, HttpBackend) for name in secret_names(spec.backend)
+    }
+    if needed:
+        console.print(f"set in the server's environment: {', '.join(PREFIX + name for name in sorted(needed))}")
+    if kept.tools and not live:
+        console.print("next: hone tools publish NAME, or --all")
+
+
+def _pairs(given: list[str] | None, option: str) -> dict[str, str]:
+    pairs = {}
+    for text in given or ():
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise typer.BadParameter(f"{option} {text!r}: write it as KEY=VALUE")
+        pairs[key] = value
+    return pairs
+
+
+def _value(text: str) -> Any:
+    """JSON where it is JSON, else the text itself."""
+    try:
+        return jsonlib.loads(text)
+    except ValueError:
+        return text

@@ -1,0 +1,101 @@
+"""/v1/tools/import and /v1/tools/{name}/draft: OpenAPI descriptions as drafts, changed, then put into service."""
+
+import asyncio
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from runtime.api.tools import shown, shown_survey
+from runtime.services import Services, services
+from tools.importers.openapi import Choice, Document, fetch_description, read_document, survey_openapi
+from tools.importers.openapi.document import as_document
+from tools.importers.openapi.source import is_url
+from tools.trimming import Change
+
+router = APIRouter()
+
+
+class ImportRequest(BaseModel):
+    """One of `url`, `text` and `openapi`, and what is wanted of it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    url: str | None = None
+    """Where the description is."""
+    text: str | None = None
+    """The description, JSON or YAML."""
+    openapi: dict[str, Any] | None = None
+    """The description as an object."""
+    only: list[str] = []
+    base_url: str | None = None
+    secrets: dict[str, str] = {}
+    """Security scheme or parameter → name of the secret that fills it."""
+    prefix: str = ""
+    live: bool = False
+    replace: bool = False
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "ImportRequest":
+        if sum(part is not None for part in (self.url, self.text, self.openapi)) != 1:
+            raise ValueError("give one of url, text and openapi")
+        if self.url is not None and not is_url(self.url):
+            raise ValueError(f"url: {self.url!r} is no HTTP address; write https://host/path")
+        return self
+
+
+class PublishRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    replace: bool = False
+
+
+@router.post("/v1/tools/import", response_model=None)
+async def import_tools(body: ImportRequest, hone: Annotated[Services, Depends(services)]) -> Response:
+    """201: something was kept; 200: nothing was, and `skipped` says why."""
+    document = await _document(body, hone)
+    choice = Choice(tuple(body.only), body.base_url, body.secrets, body.prefix)
+    found = await asyncio.to_thread(survey_openapi, document, choice)
+    kept = await asyncio.to_thread(hone.drafts.import_all, found, document.source, live=body.live, replace=body.replace)
+    return JSONResponse(shown_survey(kept), status_code=201 if kept.tools else 200)
+
+
+@router.get("/v1/tool-drafts")
+async def list_drafts(hone: Annotated[Services, Depends(services)]) -> dict[str, Any]:
+    drafts = await asyncio.to_thread(hone.drafts.list)
+    return {"object": "list", "data": [{**shown(draft.spec), "source": draft.source} for draft in drafts]}
+
+
+@router.get("/v1/tools/{name}/draft")
+async def get_draft(name: str, hone: Annotated[Services, Depends(services)]) -> dict[str, Any]:
+    draft = await asyncio.to_thread(hone.drafts.get, name)
+    return {**shown(draft.spec), "source": draft.source}
+
+
+@router.patch("/v1/tools/{name}/draft")
+async def change_draft(name: str, body: Change, hone: Annotated[Services, Depends(services)]) -> dict[str, Any]:
+    return shown(await asyncio.to_thread(hone.drafts.change, name, body))
+
+
+@router.delete("/v1/tools/{name}/draft", status_code=204)
+async def discard_draft(name: str, hone: Annotated[Services, Depends(services)]) -> Response:
+    await asyncio.to_thread(hone.drafts.discard, name)
+    return Response(status_code=204)
+
+
+@router.post("/v1/tools/{name}/publish", status_code=201)
+async def publish_draft(
+    name: str, hone: Annotated[Services, Depends(services)], body: PublishRequest | None = None
+) -> dict[str, Any]:
+    replace = body.replace if body is not None else False
+    (spec,) = await asyncio.to_thread(hone.drafts.publish, [name], replace=replace)
+    return shown(spec)
+
+
+async def _document(body: ImportRequest, hone: Services) -> Document:
+    if body.url is not None:
+        return await fetch_description(hone.outbound, body.url)
+    if body.text is not None:
+        return await asyncio.to_thread(read_document, body.text, source="text")
+    return as_document(body.openapi, source="openapi")

@@ -1,0 +1,25 @@
+"""What a source of tools offers: what can be registered, and what cannot and why."""
+
+from dataclasses import dataclass
+
+from tools.spec import ToolSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A tool that the source offers and that cannot be registered."""
+
+    name: str
+    reason: str
+    place: str | None = None
+    """Where in the source the fault is, as a JSON pointer (RFC 6901)."""
+
+    def plain(self) -> dict[str, str]:
+        told = {"name": self.name, "reason": self.reason}
+        return told if self.place is None else {**told, "place": self.place}
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    tools: tuple[ToolSpec, ...]
+    skipped: tuple[Skipped, ...]
