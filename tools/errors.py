@@ -1,10 +1,11 @@
 """What can go wrong with tools.
 
 ToolError
-├── BadToolSpec        a definition that cannot be registered
-├── UnknownTool        no such tool
-├── DuplicateTool      the name is taken
-├── ImportFailed       a source of tools (MCP server, endpoint, document) cannot be read
+├── BadToolSpec         a definition that cannot be registered
+├── UnknownTool         no such tool
+├── DuplicateTool       the name is taken
+├── ImportFailed        a source of tools (MCP server, address, file) cannot be read
+│   └── BadImport       it was read, and is no description of tools, or not one that can be used as asked
 └── DestinationRefused  an address that tools may not call
 
 A call that fails is not an exception: `tools.execution` returns a `CallResult` that the policy is shown.
@@ -28,6 +29,10 @@ class DuplicateTool(ToolError):
 
 
 class ImportFailed(ToolError):
+    pass
+
+
+class BadImport(ImportFailed):
     pass
 
 

@@ -14,7 +14,7 @@ import httpx2
 
 from tools.errors import DestinationRefused
 from tools.http_auth import Credentials
-from tools.outcome import CallFault, failure, refusal, shorten
+from tools.outcome import NO_CONTENT, CallFault, failure, refusal, shorten
 from tools.redaction import Redaction
 from tools.redirects import send_following
 from tools.request_layout import LaidOut, lay_out
@@ -31,7 +31,6 @@ _NOT_THE_ARGUMENTS = {
 }
 """Statuses below 500 that other arguments would not change, so they teach nothing about arguments."""
 _MAX_ERROR_BYTES = 65_536
-NO_CONTENT = "(no content)"
 
 
 class HttpCaller:

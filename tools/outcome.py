@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from tools.spec import CallStatus
 
+NO_CONTENT = "(no content)"
+"""The result of a call that worked and had nothing to say."""
 MAX_MESSAGE_CHARS = 600
 """An error is a lesson of a few sentences, not a page."""
 

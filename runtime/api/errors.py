@@ -25,7 +25,7 @@ from runtime.errors import (
     UnknownAdapter,
     UnknownModel,
 )
-from tools.errors import BadToolSpec, DestinationRefused, DuplicateTool, ImportFailed, ToolError, UnknownTool
+from tools.errors import BadImport, BadToolSpec, DestinationRefused, DuplicateTool, ImportFailed, ToolError, UnknownTool
 
 log = structlog.get_logger(__name__)
 
@@ -54,6 +54,7 @@ TABLE: Mapping[type[Exception], Answer] = {
     UnknownTool: Answer(404, INVALID, "tool_not_found"),
     DuplicateTool: Answer(409, INVALID, "duplicate_tool"),
     DestinationRefused: Answer(403, INVALID, "destination_refused"),
+    BadImport: Answer(400, INVALID, "bad_import"),
     ImportFailed: Answer(502, SERVER, "import_failed"),
     ToolError: Answer(400, INVALID),
     PolicyUnavailable: Answer(503, SERVER, "policy_unavailable"),

@@ -5,9 +5,10 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict
 
 from runtime.api.tools import shown, shown_survey
+from runtime.errors import BadRequest
 from runtime.services import Services, services
 from tools.importers.openapi import Choice, Document, fetch_description, read_document, survey_openapi
 from tools.importers.openapi.document import as_document
@@ -35,14 +36,6 @@ class ImportRequest(BaseModel):
     prefix: str = ""
     live: bool = False
     replace: bool = False
-
-    @model_validator(mode="after")
-    def _one_source(self) -> "ImportRequest":
-        if sum(part is not None for part in (self.url, self.text, self.openapi)) != 1:
-            raise ValueError("give one of url, text and openapi")
-        if self.url is not None and not is_url(self.url):
-            raise ValueError(f"url: {self.url!r} is no HTTP address; write https://host/path")
-        return self
 
 
 class PublishRequest(BaseModel):
@@ -94,7 +87,12 @@ async def publish_draft(
 
 
 async def _document(body: ImportRequest, hone: Services) -> Document:
+    """Raises: BadRequest: not one source, or an address of another kind; as `fetch_description`."""
+    if sum(part is not None for part in (body.url, body.text, body.openapi)) != 1:
+        raise BadRequest("give one of url, text and openapi", param="url")
     if body.url is not None:
+        if not is_url(body.url):
+            raise BadRequest(f"url: {body.url!r} is no HTTP address; write https://host/path", param="url")
         return await fetch_description(hone.outbound, body.url)
     if body.text is not None:
         return await asyncio.to_thread(read_document, body.text, source="text")

@@ -35,7 +35,7 @@ def build_service() -> FastAPI:
     async def menu(request: Request) -> dict[str, Any]:
         return {"query": [list(pair) for pair in request.query_params.multi_items()]}
 
-    @app.api_route("/status/{status}", methods=["GET", "POST"])
+    @app.api_route("/status/{status}", methods=["GET", "POST"], include_in_schema=False)
     async def answer(status: int) -> JSONResponse:
         return JSONResponse({"error": {"message": f"said {status}"}}, status_code=status)
 

@@ -10,11 +10,12 @@ from urllib.parse import unquote
 
 import yaml
 
-from tools.errors import ImportFailed
+from tools.errors import BadImport
 
 MAX_BYTES = 16_000_000
 """Of a description; the largest public ones have 12 MB."""
 _MAX_UNFOLDED = 5_000_000
+_MAX_LEVELS = 200
 _MAX_HOPS = 32
 """References that lead to references, one after another."""
 
@@ -33,7 +34,7 @@ class Dialect(StrEnum):
     SWAGGER_20 = "2.0"
     OPENAPI_30 = "3.0"
     OPENAPI_31 = "3.1"
-    """Also 3.2, which adds nothing that a request needs."""
+    """Also 3.2, whose additions (QUERY, `querystring`) are skipped by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,21 +90,21 @@ def pointer_to(place: str, *tokens: str | int) -> str:
 
 def read_document(text: str, *, source: str, url: str | None = None) -> Document:
     """
-    Raises: ImportFailed: the text is neither JSON nor YAML, or no OpenAPI description; names the line where it can.
+    Raises: BadImport: the text is neither JSON nor YAML, or no OpenAPI description; names the line where it can.
     """
     start = text.lstrip("\ufeff \t\r\n")
     if start.startswith("<"):
-        raise ImportFailed(f"{source}: this is a page in HTML or XML; give the address of the description itself")
+        raise BadImport(f"{source}: this is a page in HTML or XML; give the address of the description itself")
     return as_document(_parsed(text, start, source), source=source, url=url)
 
 
 def as_document(root: Any, *, source: str, url: str | None = None) -> Document:
-    """Raises: ImportFailed: the data is no OpenAPI description."""
+    """Raises: BadImport: the data is no OpenAPI description."""
     if not isinstance(root, Mapping):
-        raise ImportFailed(f"{source}: an OpenAPI description is an object, not {_kind(root)}")
+        raise BadImport(f"{source}: an OpenAPI description is an object, not {_kind(root)}")
     document = Document(root, _dialect(root, source), source, url)
     if not isinstance(root.get("paths", {}), Mapping):
-        raise ImportFailed(f"{source}: /paths: must be an object, not {_kind(root['paths'])}")
+        raise BadImport(f"{source}: /paths: must be an object, not {_kind(root['paths'])}")
     return document
 
 
@@ -113,22 +114,36 @@ def _parsed(text: str, start: str, source: str) -> Any:
             return json.loads(start)
         except json.JSONDecodeError as e:
             line = e.lineno + text[: len(text) - len(start)].count("\n")
-            raise ImportFailed(f"{source}: line {line}, column {e.colno}: not JSON: {e.msg}") from e
+            raise BadImport(f"{source}: line {line}, column {e.colno}: not JSON: {e.msg}") from e
         except RecursionError as e:
-            raise ImportFailed(f"{source}: nested too deeply to be read") from e
+            raise BadImport(f"{source}: nested too deeply to be read") from e
     try:
+        _check_levels(text)
         root = yaml.load(text, Loader=_Loader)
         if _unfolded(root, {}) > _MAX_UNFOLDED:
-            raise ImportFailed(f"{source}: its YAML aliases unfold to more than {_MAX_UNFOLDED:,} values")
+            raise BadImport(f"{source}: its YAML aliases unfold to more than {_MAX_UNFOLDED:,} values")
         return root
     except yaml.MarkedYAMLError as e:
         mark = e.problem_mark or e.context_mark
         at = f"line {mark.line + 1}, column {mark.column + 1}: " if mark is not None else ""
-        raise ImportFailed(f"{source}: {at}not YAML: {e.problem or e.context}") from e
+        raise BadImport(f"{source}: {at}not YAML: {e.problem or e.context}") from e
     except (yaml.YAMLError, ValueError) as e:
-        raise ImportFailed(f"{source}: not YAML: {str(e).splitlines()[0]}") from e
+        raise BadImport(f"{source}: not YAML: {str(e).splitlines()[0]}") from e
     except RecursionError as e:
-        raise ImportFailed(f"{source}: nested too deeply, or without end, to be read") from e
+        raise BadImport(f"{source}: nested too deeply, or without end, to be read") from e
+
+
+def _check_levels(text: str) -> None:
+    """The C loader recurses without looking at its stack: a text of brackets would end the process, so it is counted
+    first. Raises: RecursionError: too many levels."""
+    level = 0
+    for event in yaml.parse(text, Loader=_Fastest):
+        if isinstance(event, yaml.CollectionStartEvent):
+            level += 1
+            if level > _MAX_LEVELS:
+                raise RecursionError
+        elif isinstance(event, yaml.CollectionEndEvent):
+            level -= 1
 
 
 def _unfolded(node: Any, known: dict[int, int]) -> int:
@@ -153,8 +168,8 @@ def _dialect(root: Mapping[str, Any], source: str) -> Dialect:
         if version.startswith("2"):
             return Dialect.SWAGGER_20
     else:
-        raise ImportFailed(f"{source}: names no version: an OpenAPI description begins with `openapi` or `swagger`")
-    raise ImportFailed(f"{source}: version {version!r} is not known; there are: 2.0, 3.0, 3.1, 3.2")
+        raise BadImport(f"{source}: names no version: an OpenAPI description begins with `openapi` or `swagger`")
+    raise BadImport(f"{source}: version {version!r} is not known; there are: 2.0, 3.0, 3.1, 3.2")
 
 
 def _tokens(pointer: str) -> list[str]:

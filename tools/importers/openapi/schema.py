@@ -14,7 +14,7 @@ from tools.importers.openapi.document import Dialect, Document, Unusable, pointe
 from tools.outcome import shorten
 from tools.spec import JsonSchema
 
-MAX_NODES = 20_000
+MAX_NODES = 5_000
 """Schemas within one tool's arguments; a YAML alias or a chain of references can unfold to far more."""
 _MAX_LEVELS = 60
 _MAX_DESCRIPTION_CHARS = 600
@@ -42,6 +42,8 @@ class SchemaConverter:
         self._document = document
         self._names: dict[str, str] = {}
         self._definitions: dict[str, Any] = {}
+        self._pending: list[tuple[str, Any, str]] = []
+        """Definitions still to be converted: name, schema and its pointer."""
         self._nodes = 0
 
     def convert(self, node: Any, place: str) -> Any:
@@ -49,13 +51,20 @@ class SchemaConverter:
 
         Raises: Unusable
         """
-        return self._convert(node, place, frozenset(), 0)
+        made = self._convert(node, place, frozenset(), 0)
+        while self._pending:  # one after another, not one within another: chains of references can be long
+            name, target, at = self._pending.pop()
+            self._definitions[name] = self._convert(target, at, frozenset(), 0)
+        return made
 
     def finish(self, schema: JsonSchema) -> JsonSchema:
         """The schema that holds all that was converted, with its definitions."""
         whole = {**schema, "$defs": self._definitions} if self._definitions else schema
-        inlined = _inlined(whole)
-        return inlined if _levels(inlined) <= _MAX_INLINE_LEVELS else whole
+        try:
+            inlined = _inlined(whole)
+            return inlined if _levels(inlined) <= _MAX_INLINE_LEVELS else whole
+        except RecursionError:
+            return whole
 
     def is_read_only(self, node: Any, place: str) -> bool:
         """Whether only a response carries the value."""
@@ -88,8 +97,8 @@ class SchemaConverter:
         if pointer not in self._names:
             name = _free_name(pointer, self._definitions)
             self._names[pointer] = name
-            self._definitions[name] = True  # holds the name while what it stands for is converted
-            self._definitions[name] = self._convert(target, pointer, frozenset(), level + 1)
+            self._definitions[name] = True  # until `convert` comes to it
+            self._pending.append((name, target, pointer))
         reference = {"$ref": f"#/$defs/{self._names[pointer]}"}
         if self._document.dialect is not Dialect.OPENAPI_31:
             return reference  # in 2.0 and 3.0, what stands beside a `$ref` does not count

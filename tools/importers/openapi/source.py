@@ -16,7 +16,7 @@ def is_url(source: str) -> bool:
 
 
 def load_document(path: Path) -> Document:
-    """Raises: ImportFailed: the file cannot be read, is too large, or holds no description."""
+    """Raises: ImportFailed: the file cannot be read or is too large; BadImport: it holds no description."""
     try:
         size = path.stat().st_size
         if size > MAX_BYTES:
@@ -31,7 +31,7 @@ async def fetch_description(outbound: Outbound, url: str) -> Document:
     """
     Raises:
         DestinationRefused: the URL or a redirect leads where tools may not call.
-        ImportFailed: the address gives no description.
+        ImportFailed: the address gives nothing; BadImport: it gives no description.
     """
     fetched = await fetch_document(outbound, url, accept=_ACCEPT, limit_bytes=MAX_BYTES)
     shown = public_form(url)

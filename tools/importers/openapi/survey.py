@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from tools.catalogue import RESERVED_NAMES, check_spec
-from tools.errors import BadToolSpec, ImportFailed
+from tools.errors import BadImport, BadToolSpec
 from tools.importers.http import BY_METHOD, HEADER_NAME
 from tools.importers.openapi.arguments import build_arguments
 from tools.importers.openapi.document import Document, Unusable, pointer_to
@@ -25,6 +25,8 @@ from tools.spec import HttpBackend, HttpMethod, Place, SecretName, ToolSpec
 METHODS = ("get", "head", "post", "put", "patch", "delete", "options", "trace", "query")
 _USED: Mapping[str, HttpMethod] = {method.lower(): method for method in BY_METHOD}
 MAX_NAME_CHARS = 64
+MAX_OPERATIONS = 2_000
+"""Made into tools at once: each takes milliseconds, a broken one more."""
 MAX_SCHEMA_CHARS = 200_000
 """Of one tool's arguments as JSON: no prompt could show more."""
 _MAX_DESCRIPTION_CHARS = 1_000
@@ -74,16 +76,20 @@ class _Operation:
 
 def survey_openapi(document: Document, choice: Choice | None = None) -> Survey:
     """
-    Raises: ImportFailed: the choice fits nothing, or asks for what the description does not have.
+    Raises: BadImport: the choice fits nothing, or asks for what the description does not have.
     """
     choice = choice if choice is not None else Choice()
     _check_secret_names(choice)
     skipped: list[Skipped] = []
     named = list(_named(list(_operations(document, skipped)), choice.prefix))
     if not named and not skipped:
-        raise ImportFailed(f"{document.source}: /paths: describes no operation")
+        raise BadImport(f"{document.source}: /paths: describes no operation")
     chosen = [(operation, name) for operation, name in named if _fits(operation, name, choice.only)]
     _check_globs(choice.only, named, document)
+    if len(chosen) > MAX_OPERATIONS:
+        raise BadImport(
+            f"{document.source}: {len(chosen):,} operations, more than {MAX_OPERATIONS:,}; choose with only"
+        )
     tools: list[ToolSpec] = []
     used: set[str] = set()
     for operation, name in chosen:
@@ -156,13 +162,13 @@ def _check_globs(only: tuple[str, ...], named: list[tuple[_Operation, str]], doc
     for glob in only:
         if not any(_matches(operation, name, glob) for operation, name in named):
             known = shorten(", ".join(name for _, name in named), 400) or "none"
-            raise ImportFailed(f"{document.source}: no operation fits {glob!r}; there are: {known}")
+            raise BadImport(f"{document.source}: no operation fits {glob!r}; there are: {known}")
 
 
 def _check_secret_names(choice: Choice) -> None:
     for key, name in choice.secrets.items():
         if not _SECRET.fullmatch(name):
-            raise ImportFailed(
+            raise BadImport(
                 f"secrets: {key}: this is no name of a secret; give the name (capitals, digits and _), never the value"
             )
 
@@ -171,7 +177,7 @@ def _check_secrets_used(document: Document, choice: Choice, used: set[str]) -> N
     schemes = security_schemes(document)[0]
     for key in choice.secrets:
         if key not in schemes and key not in used:
-            raise ImportFailed(
+            raise BadImport(
                 f"secrets: {key!r} is no security scheme and no parameter of the chosen operations; "
                 f"schemes: {', '.join(schemes) or 'none'}"
             )
@@ -228,7 +234,7 @@ def _base(document: Document, operation: _Operation, choice: Choice) -> str:
         try:
             return checked(choice.base_url, "/servers")
         except Unusable as e:
-            raise ImportFailed(f"base_url: {choice.base_url!r} is no HTTP address; write https://host/path") from e
+            raise BadImport(f"base_url: {choice.base_url!r} is no HTTP address; write https://host/path") from e
     levels = [(operation.node, operation.place), (operation.item, operation.item_place)]
     return base_url(document, levels)
 
