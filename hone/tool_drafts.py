@@ -11,9 +11,10 @@ from hone.home import open_home
 from hone.output import JsonOption, console, write_json
 from hone.tool_text import plain, plain_survey
 from runtime.outbound import open_outbound
-from tools.importers.openapi import Choice, Document, fetch_description, load_document, survey_openapi
+from tools.importers.openapi import Choice, fetch_description, load_document, survey_openapi
 from tools.importers.openapi.source import is_url
 from tools.importers.survey import Survey
+from tools.reach import within_reach
 from tools.request_secrets import secret_names
 from tools.secrets import PREFIX
 from tools.spec import HttpBackend, SideEffect
@@ -44,9 +45,8 @@ def import_tools(
     """Make a tool of each operation of an OpenAPI description; drafts until they are published."""
     choice = Choice(tuple(only or ()), base_url, _pairs(secret, "--secret"), prefix)
     with open_home(home=home) as here:
-        document = _document(source, open_outbound(here.settings))
-        found = survey_openapi(document, choice)
-        kept = here.drafts.import_all(found, document.source, live=live, replace=replace)
+        found, shown = asyncio.run(_survey(source, choice, open_outbound(here.settings)))
+        kept = here.drafts.import_all(found, shown, live=live, replace=replace)
     if json:
         write_json(plain_survey(kept), json)
     else:
@@ -113,8 +113,10 @@ def discard(name: str, home: HomeOption = None) -> None:
     console.print(f"the draft {name} is gone")
 
 
-def _document(source: str, outbound: Outbound) -> Document:
-    return asyncio.run(fetch_description(outbound, source)) if is_url(source) else load_document(Path(source))
+async def _survey(source: str, choice: Choice, outbound: Outbound) -> tuple[Survey, str]:
+    """What the description offers, and what messages call it."""
+    document = await fetch_description(outbound, source) if is_url(source) else load_document(Path(source))
+    return await within_reach(survey_openapi(document, choice), outbound), document.source
 
 
 def _tell(kept: Survey, *, live: bool) -> None:

@@ -20,7 +20,8 @@ from tools.errors import BadToolSpec, DuplicateTool
 from tools.importers.http import http_tool
 from tools.importers.mcp import survey
 from tools.importers.survey import Skipped, Survey
-from tools.spec import HttpBackend, McpHttpServer, McpStdioServer, ToolSpec
+from tools.reach import check_reach
+from tools.spec import McpHttpServer, McpStdioServer, ToolSpec
 from tools.transport import Outbound
 
 app = typer.Typer(help="Register tools and look at them.", no_args_is_help=True)
@@ -76,8 +77,7 @@ def _read(
 
 async def _http_tool(definition: str, outbound: Outbound) -> ToolSpec:
     spec = http_tool(_parse(definition, await _load(definition, outbound)))
-    if isinstance(spec.backend, HttpBackend):
-        await outbound.check(spec.backend.url)
+    await check_reach(spec, outbound)
     return spec
 
 

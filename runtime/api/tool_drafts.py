@@ -13,6 +13,7 @@ from runtime.services import Services, services
 from tools.importers.openapi import Choice, Document, fetch_description, read_document, survey_openapi
 from tools.importers.openapi.document import as_document
 from tools.importers.openapi.source import is_url
+from tools.reach import within_reach
 from tools.trimming import Change
 
 router = APIRouter()
@@ -49,7 +50,7 @@ async def import_tools(body: ImportRequest, hone: Annotated[Services, Depends(se
     """201: something was kept; 200: nothing was, and `skipped` says why."""
     document = await _document(body, hone)
     choice = Choice(tuple(body.only), body.base_url, body.secrets, body.prefix)
-    found = await asyncio.to_thread(survey_openapi, document, choice)
+    found = await within_reach(await asyncio.to_thread(survey_openapi, document, choice), hone.outbound)
     kept = await asyncio.to_thread(hone.drafts.import_all, found, document.source, live=body.live, replace=body.replace)
     return JSONResponse(shown_survey(kept), status_code=201 if kept.tools else 200)
 

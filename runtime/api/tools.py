@@ -16,6 +16,7 @@ from tools.errors import DuplicateTool
 from tools.importers.http import http_tool
 from tools.importers.mcp import survey
 from tools.importers.survey import Survey
+from tools.reach import check_reach
 from tools.request_secrets import secret_names
 from tools.spec import BuiltinBackend, HttpBackend, McpBackend, McpHttpServer, McpStdioServer, ToolSpec
 
@@ -56,8 +57,7 @@ async def register(body: Annotated[dict[str, Any], Body()], hone: Annotated[Serv
         await asyncio.to_thread(_add_all, hone, found.tools, replace)
         return JSONResponse(shown_survey(found), status_code=201)
     spec = http_tool(definition)
-    if isinstance(spec.backend, HttpBackend):
-        await hone.outbound.check(spec.backend.url)
+    await check_reach(spec, hone.outbound)
     await asyncio.to_thread(hone.catalogue.add, spec, replace=replace)
     return JSONResponse(shown(spec), status_code=201)
 

@@ -88,6 +88,19 @@ def test_an_address_where_nothing_answers_is_502(server: ServedApp) -> None:
     assert (response.status_code, response.json()["error"]["code"]) == (502, "import_failed")
 
 
+def test_what_lies_in_the_private_network_is_refused_or_left_out(tmp_path: Path, renderer: Renderer) -> None:
+    with served_app(tmp_path, renderer, executor=None, allowed_networks=()) as server:
+        fetched = server.http.post("/v1/tools/import", json={"url": "http://127.0.0.1:9/openapi.json"})
+        assert (fetched.status_code, fetched.json()["error"]["code"]) == (403, "destination_refused")
+        given = server.http.post(
+            "/v1/tools/import", json={"openapi": PETS, "only": ["listPets"], "base_url": "http://10.0.0.1"}
+        )
+        assert (given.status_code, given.json()["tools"]) == (200, [])
+        assert "http://10.0.0.1 is refused" in given.json()["skipped"][0]["reason"]
+        assert "HONE_ALLOWED_NETWORKS" in given.json()["skipped"][0]["reason"]
+        assert server.http.get("/v1/tool-drafts").json()["data"] == []
+
+
 def test_a_change_that_does_not_fit_is_400(server: ServedApp) -> None:
     server.http.post("/v1/tools/import", json={"openapi": PETS})
     response = server.http.patch("/v1/tools/listPets/draft", json={"drop": ["size"]})

@@ -113,6 +113,15 @@ def test_an_mcp_server_that_is_down_is_502(server: ServedApp) -> None:
     assert (response.status_code, response.json()["error"]["code"]) == (502, "import_failed")
 
 
+def test_a_token_server_in_the_private_network_is_403_too(tmp_path: Path, renderer: Renderer) -> None:
+    auth = {"kind": "client_credentials", "token_url": "http://10.0.0.1/token", "secret": "PAIR"}
+    endpoint = {"url": "https://93.184.215.14/orders", "auth": [auth]}
+    with served_app(tmp_path, renderer, executor=None, allowed_networks=()) as server:
+        response = server.http.post("/v1/tools", json=definition("", endpoint=endpoint))
+    assert response.status_code == 403
+    assert "http://10.0.0.1/token is refused" in response.json()["error"]["message"]
+
+
 @pytest.mark.parametrize(
     "body",
     [

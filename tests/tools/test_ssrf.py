@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 import httpx2
 import pytest
 from fastapi import FastAPI, Request, Response
+from pydantic import ValidationError
 
 from tests.tools.raw_server import RawServer, raw_server
 from tests.tools.serving import serving
@@ -20,7 +21,17 @@ from tools.errors import BadToolSpec, DestinationRefused, ImportFailed
 from tools.execution import Executor
 from tools.importers.http import http_tool
 from tools.importers.mcp import survey
-from tools.spec import CallStatus, HttpBackend, McpBackend, McpHttpServer, ToolSpec
+from tools.secrets import EnvironmentSecrets
+from tools.spec import (
+    Backend,
+    CallStatus,
+    ClientCredentialsAuth,
+    HttpBackend,
+    McpBackend,
+    McpHttpServer,
+    RequestLayout,
+    ToolSpec,
+)
 from tools.transport import Outbound, SystemResolver
 
 START = "start.example"
@@ -77,6 +88,16 @@ def written(vector: Vector, canary: RawServer, start: str) -> str:
     return vector.url.replace("PORT", str(canary.port)).replace("START", start)
 
 
+def backends(url: str, harmless: str) -> Iterator[Backend]:
+    """The ways in which a tool can be made to call `url`."""
+    yield HttpBackend(url=url, method="GET")
+    yield HttpBackend(url=url, method="POST")
+    yield HttpBackend(url=url, method="GET", layout=RequestLayout())
+    yield McpBackend(server=McpHttpServer(url=url), remote_name="x")
+    with contextlib.suppress(ValidationError):  # some are no token URL to begin with
+        yield HttpBackend(url=harmless, auth=(ClientCredentialsAuth(token_url=url, secret="PAIR"),))
+
+
 @pytest.mark.parametrize("vector", VECTORS, ids=[vector.name for vector in VECTORS])
 async def test_no_way_out_leads_to_the_private_network(vector: Vector, canary: RawServer, start_port: int) -> None:
     url = written(vector, canary, f"{START}:{start_port}")
@@ -90,20 +111,15 @@ async def test_no_way_out_leads_to_the_private_network(vector: Vector, canary: R
     except DestinationRefused:
         assert not vector.passes_registration
 
-    executor = Executor(outbound=outbound)
-    server = McpHttpServer(url=url)
-    for backend in (
-        HttpBackend(url=url, method="GET"),
-        HttpBackend(url=url, method="POST"),
-        McpBackend(server=server, remote_name="x"),
-    ):
+    executor = Executor(outbound=outbound, secrets=EnvironmentSecrets({"HONE_SECRET_PAIR": "ann:p@ss"}))
+    for backend in backends(url, f"http://{START}:{start_port}/refresh?to="):
         spec = ToolSpec(name="x", parameters={"type": "object"}, backend=backend, timeout_s=10)
         result = await executor.run(spec, {}, call_id="c1")
         if "refresh" not in vector.name and " 201 " not in f" {vector.name} ":  # those answer, and lead nowhere
             assert result.status in (CallStatus.FAILED, CallStatus.REJECTED), result.content
     await executor.close()
     with pytest.raises((DestinationRefused, ImportFailed)):
-        await survey(server, outbound, open_limit_s=10)
+        await survey(McpHttpServer(url=url), outbound, open_limit_s=10)
     if "refresh" not in vector.name:
         with pytest.raises((DestinationRefused, ImportFailed)):
             await fetch_document(outbound, url)

@@ -9,7 +9,7 @@
     servers    the address that an operation is called at
     survey     all of it: operations chosen, named, made into tools or skipped with the reason
 
-Everything but `source` is pure. Nothing is registered here.
+Everything but `source` is pure. Nothing is registered here; whether the tools may be called is for `tools.reach`.
 """
 
 from tools.importers.openapi.document import Document, read_document
