@@ -41,7 +41,7 @@ def demo(
     home.mkdir(parents=True)
     shutil.copy(Path(__file__).parent / "demo" / "rules.json", home / RULES_FILE)
     settings = LearnerSettings(training=TrainingSettings(seed=seed, max_steps=steps))
-    with city_service() as service, hone_server(home, model, port or free_port()) as url:
+    with city_service() as service, hone_server(home, model, port or free_port(), service=service) as url:
         names = register_tools(url, service)
         console.print(f"hone on {url} with {len(names)} tools: {', '.join(names)}")
         with open_home(home=home, model=model) as here:

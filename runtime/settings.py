@@ -72,10 +72,10 @@ class Settings(BaseSettings):
     """Let HTTP clients register MCP servers that this machine starts as child processes: whoever may register may then
     run any program."""
 
-    allowed_networks: Annotated[tuple[str, ...] | None, NoDecode] = None
+    allowed_networks: Annotated[tuple[str, ...], NoDecode] = ()
     """What tools may call beside the public internet: hosts, addresses and networks, each with or without a port
-    (`intranet.example,10.1.0.0/16,127.0.0.1:9000`). None: this machine, and only while the server is bound to loopback and has
-    no keys, so that a first tool runs without a setting; empty: nothing."""
+    (`intranet.example,10.1.0.0/16,127.0.0.1:9000`). Empty: nothing, not even this machine, where databases and consoles listen
+    that trust whoever can reach them."""
     outbound_ports: Annotated[tuple[int, ...], NoDecode] = ()
     """Ports that tools may call on the public internet; empty: all."""
 
@@ -90,8 +90,8 @@ class Settings(BaseSettings):
 
     @field_validator("allowed_networks")
     @classmethod
-    def _readable(cls, entries: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        AllowList.parse(entries or ())
+    def _readable(cls, entries: tuple[str, ...]) -> tuple[str, ...]:
+        AllowList.parse(entries)
         return entries
 
     @field_validator("outbound_ports")

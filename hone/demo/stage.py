@@ -49,10 +49,16 @@ def city_service() -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def hone_server(home: Path, model: str, port: int) -> Iterator[str]:
-    """`hone serve` as users run it; gives its base URL once it is ready."""
+def hone_server(home: Path, model: str, port: int, *, service: str | None = None) -> Iterator[str]:
+    """`hone serve` as users run it; gives its base URL once it is ready.
+
+    Args:
+        service: base URL on this machine that its tools may call.
+    """
     log = home / "server.log"
     environment = {**os.environ, "HONE_ALLOW_MCP_STDIO": "true"}
+    if service is not None:
+        environment["HONE_ALLOWED_NETWORKS"] = httpx2.URL(service).netloc.decode()
     command = [sys.executable, "-m", "hone", "serve", "--home", str(home), "--model", model, "--port", str(port)]
     with log.open("w") as out:
         process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=environment)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from fastapi import FastAPI
+from fastapi.responses import RedirectResponse
 from typer.testing import CliRunner
 
 from hone.__main__ import app
@@ -19,9 +20,8 @@ DEFINITION = {
 }
 
 
-def test_a_definition_is_read_from_a_url_along_a_redirect(tmp_path: Path) -> None:
-    from fastapi.responses import RedirectResponse
-
+def test_a_definition_is_read_from_a_url_along_a_redirect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HONE_ALLOWED_NETWORKS", "127.0.0.1")
     developer = FastAPI()
     developer.get("/order.json")(lambda: RedirectResponse("/v2/order.json"))
     developer.get("/v2/order.json")(lambda: DEFINITION)
@@ -32,10 +32,7 @@ def test_a_definition_is_read_from_a_url_along_a_redirect(tmp_path: Path) -> Non
     assert [tool["name"] for tool in json.loads(result.stdout)["tools"]] == ["order"]
 
 
-def test_a_definition_in_a_network_that_is_closed_is_refused_and_nothing_registered(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HONE_ALLOWED_NETWORKS", "")
+def test_a_definition_on_this_machine_is_refused_unless_that_is_allowed_and_nothing_registered(tmp_path: Path) -> None:
     file = tmp_path / "order.json"
     file.write_text(json.dumps(DEFINITION))
     for source in (str(file), "http://127.0.0.1:9/order.json"):

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from hone.tools_command import app
 from tests.tools.http_service import build_service
 from tests.tools.serving import serving
-from tools.errors import ImportFailed
+from tools.errors import DestinationRefused, ImportFailed
 
 SPECS = Path(__file__).parents[1] / "tools" / "specs"
 
@@ -25,13 +25,24 @@ def as_json(home: Path, *arguments: str) -> Any:
     return json.loads(run(home, *arguments, "--json", "-"))
 
 
-def test_from_a_url_to_tools_in_service_in_one_command(tmp_path: Path) -> None:
+def test_from_a_url_to_tools_in_service_in_one_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HONE_ALLOWED_NETWORKS", "127.0.0.1")
     with serving(build_service()) as service:
         url = f"{service}/openapi.json"
         told = as_json(tmp_path, "import", url, "--only", "POST /orders", "--only", "GET /menu", "--live")
     assert len(told["tools"]) == 2
     assert told["skipped"] == []
     assert len(as_json(tmp_path, "list")["tools"]) == 2
+
+
+def test_what_lies_on_this_machine_is_refused_or_left_out_unless_that_is_allowed(tmp_path: Path) -> None:
+    with pytest.raises(
+        DestinationRefused, match=r"http://127\.0\.0\.1:9/openapi\.json is refused: .*HONE_ALLOWED_NETWORKS"
+    ):
+        run(tmp_path, "import", "http://127.0.0.1:9/openapi.json")
+    spec = str(SPECS / "harbour-3.0.yaml")
+    told = run(tmp_path, "import", spec, "--only", "ships.list", "--base-url", "http://127.0.0.1:9", code=1)
+    assert "left out: ships_list: http://127.0.0.1:9 is refused: 127.0.0.1 is a loopback address" in told
 
 
 def test_from_a_file_through_drafts(tmp_path: Path) -> None:

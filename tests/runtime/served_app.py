@@ -19,6 +19,8 @@ from tests.tools.serving import serving
 from tools.execution import Executor
 from tools.spec import ToolSpec
 
+THIS_MACHINE = ("127.0.0.0/8", "::1")
+
 
 @dataclass(frozen=True)
 class ServedApp:
@@ -47,10 +49,10 @@ def served_app(
     logprob: Mapping[str | None, float] | None = None,
     **settings: Any,
 ) -> Iterator[ServedApp]:
-    """`results` makes the tools answer from a table; without it they are run."""
+    """`results` makes the tools answer from a table; without it they are run, and may call this machine."""
     policy = ScriptedPolicy(renderer.tokenizer, script)
     policy.logprob.update(logprob or {})
-    chosen = Settings(home=home, **{"builtin_tools": False, **settings})
+    chosen = Settings(home=home, **{"builtin_tools": False, "allowed_networks": THIS_MACHINE, **settings})
     fake = TableExecutor(results) if results is not None else executor
     app = create_app(chosen, policy=policy, renderer=renderer, executor=fake)
     with serving(app) as url, httpx2.Client(base_url=url, timeout=30) as http:

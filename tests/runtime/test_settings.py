@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from runtime.errors import BadSettings
-from runtime.outbound import allow_list
+from runtime.outbound import open_outbound
 from runtime.settings import Settings, check_startable, is_loopback, load_settings
-from tools.destinations import LOOPBACK, AllowList
+from tools.errors import DestinationRefused
 
 
 @pytest.fixture(autouse=True)
@@ -81,22 +81,22 @@ def test_a_model_path_that_is_not_there_is_an_error_before_anything_starts(tmp_p
         check_startable(Settings(model=str(tmp_path)))
 
 
-def test_tools_may_call_this_machine_only_while_nobody_else_can_reach_the_server() -> None:
-    assert allow_list(Settings(host="127.0.0.1"), has_keys=False) == LOOPBACK
-    assert allow_list(Settings(host="::1"), has_keys=False) == LOOPBACK
-    assert allow_list(Settings(host="127.0.0.1"), has_keys=True) == AllowList()
-    assert allow_list(Settings(host="0.0.0.0"), has_keys=True) == AllowList()
-    assert allow_list(Settings(host="0.0.0.0"), has_keys=False) == AllowList()
+async def test_tools_may_call_nothing_of_this_machine_unless_they_are_allowed_to() -> None:
+    with pytest.raises(DestinationRefused, match="loopback"):
+        await open_outbound(Settings()).check("http://127.0.0.1:9/")
+    await open_outbound(Settings(allowed_networks=("127.0.0.1:9",))).check("http://127.0.0.1:9/")
 
 
-def test_what_the_operator_allows_counts_alone_also_when_it_is_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_networks_and_ports_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HONE_ALLOWED_NETWORKS", "intranet.example:8443, 10.1.0.0/16")
     monkeypatch.setenv("HONE_OUTBOUND_PORTS", "80,443")
     settings = load_settings()
-    assert allow_list(settings, has_keys=True) == AllowList.parse(["intranet.example:8443", "10.1.0.0/16"])
-    assert settings.outbound_ports == (80, 443)
-    monkeypatch.setenv("HONE_ALLOWED_NETWORKS", "")
-    assert allow_list(load_settings(), has_keys=False) == AllowList()
+    assert settings.allowed_networks == ("intranet.example:8443", "10.1.0.0/16")
+    outbound = open_outbound(settings)
+    await outbound.check("http://10.1.2.3:9/")
+    await outbound.check("https://93.184.215.14/")
+    with pytest.raises(DestinationRefused, match="port 8080 is not open"):
+        await outbound.check("http://93.184.215.14:8080/")
 
 
 @pytest.mark.parametrize(
