@@ -17,6 +17,7 @@ from runtime.policy.base import Policy
 from runtime.prompt import Renderer
 from runtime.verify.rules import read_rules
 from runtime.verify.sweep import SweepReport, sweep
+from tools.retrieval import Retriever
 
 RULES_FILE = "refuse_rules.json"
 """In HONE_HOME: what the operator never serves; see `runtime.verify.rules`."""
@@ -46,6 +47,7 @@ async def run_cycle(
     here: Home,
     policy: Policy,
     renderer: Renderer,
+    retriever: Retriever,
     evaluation_rows: Sequence[Row],
     *,
     settings: LearnerSettings,
@@ -58,6 +60,7 @@ async def run_cycle(
         renderer=renderer,
         base=Path(here.settings.model),
         home=here.settings.home,
+        retriever=retriever,
         evaluation_rows=evaluation_rows,
         never_train=frozenset(spec.name for spec in here.catalogue.list() if spec.never_train),
         extra_rows=replay_rows(settings.replay, settings.seed),

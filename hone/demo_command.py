@@ -19,10 +19,12 @@ from hone.home import Home, load_policy, open_home
 from hone.output import JsonOption, console, write_json
 from learner.evaluation import EvaluationReport, evaluate
 from learner.rows import ExpectedCall, GroundTruth, RewardModel, Row
+from learner.serving_order import in_serving_order
 from learner.settings import LearnerSettings, TrainingSettings
 from runtime.policy.base import Policy
 from runtime.prompt import Renderer
 from runtime.settings import STARTER_MODEL
+from tools.retrieval import open_retriever
 
 SWAP_WITHIN_S = 30.0
 
@@ -32,6 +34,7 @@ def demo(
     json: JsonOption = None,
     seed: Annotated[int, typer.Option(help="Of training.")] = 0,
     steps: Annotated[int, typer.Option(min=1, help="GRPO steps.")] = 80,
+    users: Annotated[int, typer.Option(min=1, help="Who come to chat; at most as many as the traffic file has.")] = 720,
     model: Annotated[str, typer.Option(help="Folder of the base model.")] = str(STARTER_MODEL),
     home: Annotated[Path, typer.Option(help="Made anew for each demo.")] = Path(".hone/demo"),
     port: Annotated[int, typer.Option(help="Of the server; 0 takes any free one.")] = 0,
@@ -45,7 +48,7 @@ def demo(
         names = register_tools(url, service)
         console.print(f"hone on {url} with {len(names)} tools: {', '.join(names)}")
         with open_home(home=home, model=model) as here:
-            figures = asyncio.run(_run(here, url, settings))
+            figures = asyncio.run(_run(here, url, users, settings))
         if json:
             write_json(figures, json)
         if not leave:
@@ -53,23 +56,23 @@ def demo(
             _wait_for_interrupt()
 
 
-async def _run(here: Home, url: str, settings: LearnerSettings) -> dict[str, Any]:
+async def _run(here: Home, url: str, users: int, settings: LearnerSettings) -> dict[str, Any]:
     clock = _Stopwatch()
     visits = {split: [v for v in read_traffic() if v.split == split] for split in ("live", "gate", "held_out")}
     schemas = {spec.name: spec.openai() for spec in here.catalogue.list()}
-    held_out = [visit_row(v, schemas) for v in visits["held_out"]]
     policy = load_policy(here.settings)
-    renderer = Renderer.load(here.settings.model)
+    renderer, retriever = Renderer.load(here.settings.model), open_retriever(here.settings.retrieval)
+    held_out = in_serving_order([visit_row(v, schemas) for v in visits["held_out"]], retriever)
     try:
         before = await _measure("measure before", policy, renderer, held_out, None)
         clock.lap("measure_before")
-        played = await _play(url, visits["live"])
+        played = await _play(url, visits["live"][:users])
         clock.lap("traffic")
         swept = judge(here, window_s=0.0, final=True)
         console.print(f"verdicts: {', '.join(f'{k.value} {n}' for k, n in swept.outcomes.items())}")
         clock.lap("verify")
         gate_rows = [visit_row(v, schemas) for v in visits["gate"]]
-        cycle = await run_cycle(here, policy, renderer, gate_rows, settings=settings)
+        cycle = await run_cycle(here, policy, renderer, retriever, gate_rows, settings=settings)
         clock.lap("learn")
         console.print(f"{cycle.outcome.value}: {cycle.reason}")
         swap_s = await _see_the_swap(url, here) if cycle.published and cycle.published.promoted else None

@@ -14,6 +14,7 @@ from learner.rows import Row, read_rows
 from learner.settings import LearnerSettings
 from learner.synth.rows import generate_rows
 from runtime.prompt import Renderer
+from tools.retrieval import open_retriever
 
 EVALUATION_FILE = "evaluation.jsonl"
 GENERATED_ROWS = 200
@@ -52,10 +53,9 @@ async def _cycle(
     swept = judge(here, window_s=window)
     console.print(f"{swept.spans} decisions in {swept.threads} threads: {dict(swept.outcomes)}")
     policy = load_policy(here.settings)
+    renderer, retriever = Renderer.load(here.settings.model), open_retriever(here.settings.retrieval)
     try:
-        return await run_cycle(
-            here, policy, Renderer.load(here.settings.model), rows, settings=settings, known_batch=known_batch
-        )
+        return await run_cycle(here, policy, renderer, retriever, rows, settings=settings, known_batch=known_batch)
     finally:
         await policy.close()
 

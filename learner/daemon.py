@@ -27,6 +27,7 @@ from learner.gate import GateReport, decide
 from learner.publisher import Published, Publisher
 from learner.rows import Row
 from learner.selection import Selection, SelectionReport, select
+from learner.serving_order import in_serving_order
 from learner.settings import LearnerSettings
 from learner.training_report import TrainingReport
 from learner.variants import variants
@@ -35,6 +36,7 @@ from runtime.policy.base import Policy
 from runtime.policy.deployment import AdapterRecord, Deployment
 from runtime.prompt import Renderer
 from runtime.traces.store import TraceStore
+from tools.retrieval import Retriever
 
 
 class Stage(StrEnum):
@@ -100,6 +102,8 @@ class Learner:
     """Folder of the base model."""
     home: Path
     """Holds adapters/, runs/ and what training leaves for a while."""
+    retriever: Retriever
+    """Puts the tools of all rows but the traces' in the order in which serving would show them."""
     evaluation_rows: Sequence[Row]
     """On tools that are never trained on."""
     never_train: frozenset[str] = frozenset()
@@ -143,16 +147,21 @@ class _Cycle:
         shutil.rmtree(self._work, ignore_errors=True)
         self._started = learner.clock()
         self._incumbent = learner.deployment.current()
+        self._evaluation_rows: Sequence[Row] = ()
 
     async def run(self, known_batch: str | None) -> CycleReport:
         selection = self._select()
         facts: dict[str, Any] = {"selection": selection.report}
         if idle := self._why_idle(selection, facts, known_batch):
             return self._report(Outcome.NOTHING_TO_LEARN, idle, **facts)
-        facts["extra_rows"] = len(self._beside(selection.rows))
-        facts["training"] = training = await self._train(selection.rows)
+        beside = await asyncio.to_thread(self._beside, selection.rows)
+        facts["extra_rows"] = len(beside)
+        facts["training"] = training = await self._train([*selection.rows, *beside])
         if training.adapter_dir is None:
             return self._report(Outcome.NO_SIGNAL, "the rewards within every group were equal", **facts)
+        self._evaluation_rows = await asyncio.to_thread(
+            in_serving_order, self._learner.evaluation_rows, self._learner.retriever
+        )
         facts["before"] = before = await self._evaluate_incumbent()
         facts["after"] = after = await self._evaluate_candidate(training.adapter_dir)
         facts["gate"] = gate = self._gate(before, after)
@@ -182,8 +191,9 @@ class _Cycle:
 
     def _beside(self, rows: Sequence[Row]) -> list[Row]:
         """What is trained on beside the selected rows."""
-        settings = self._learner.settings
-        return [*variants(rows, settings.variants, settings.seed), *self._learner.extra_rows]
+        learner = self._learner
+        made = variants(rows, learner.settings.variants, learner.settings.seed)
+        return in_serving_order([*made, *learner.extra_rows], learner.retriever)
 
     async def _train(self, rows: Sequence[Row]) -> TrainingReport:
         learner, stop = self._learner, threading.Event()
@@ -191,7 +201,7 @@ class _Cycle:
         run = asyncio.create_task(
             asyncio.to_thread(
                 learner.train or _trainer(),
-                [*rows, *self._beside(rows)],
+                rows,
                 model=learner.base,
                 renderer=learner.renderer,
                 out_dir=self._work / "candidate",
@@ -228,7 +238,7 @@ class _Cycle:
         return await evaluate(
             learner.policy,
             learner.renderer,
-            learner.evaluation_rows,
+            self._evaluation_rows,
             adapter=adapter,
             settings=learner.settings.evaluation,
             progress=lambda done, total: self._progress(stage, done, total),

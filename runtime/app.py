@@ -36,6 +36,7 @@ from tools.catalogue import Catalogue
 from tools.drafts import Drafts
 from tools.errors import UnknownTool
 from tools.execution import Executor
+from tools.retrieval import open_retriever
 
 log = structlog.get_logger(__name__)
 
@@ -118,6 +119,7 @@ async def _build(
         graph=graph,
         threads=Threads(HeadStore(engine), remembered_in(graph)),
         toolbox=catalogue,
+        retriever=await asyncio.to_thread(open_retriever, settings.retrieval),
         recorder=store,
         pointer=live,
         digests=lambda name: _digest(deployment, name),

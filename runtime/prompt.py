@@ -68,6 +68,13 @@ class Prompt:
 
 
 _WORD_JOINER = "\u2060"
+_RECENT_MESSAGES = 3
+
+
+def recent_words(messages: Sequence[Message]) -> str:
+    """What the user said of late, by which tools are found: an answer such as "Oslo" says nothing without the request before it."""
+    said = [str(m.get("content") or "") for m in messages if m["role"] == "user"]
+    return "\n".join(said[-_RECENT_MESSAGES:])
 
 
 def _broken(control: re.Match[str]) -> str:

@@ -22,8 +22,9 @@ from runtime.agent.threads import OpenThread, Threads
 from runtime.database import utc_now
 from runtime.errors import BadRequest, PolicyUnavailable, StoreError, UnknownAdapter
 from runtime.policy.base import Policy, SamplingParams
+from runtime.prompt import recent_words
 from runtime.traces.schema import Span, Trace, TraceStatus
-from tools.retrieval import shortlist
+from tools.retrieval import Retriever
 from tools.spec import ToolSpec
 
 log = structlog.get_logger(__name__)
@@ -71,7 +72,7 @@ class TurnRequest:
     """The client's own tools, shown instead of the registered ones; None: the registered ones."""
     show_tools: bool = True
     only_tools: tuple[str, ...] | None = None
-    """Names of the registered tools to show, in this order; None: all."""
+    """Names of the registered tools to show; None: those that the conversation is about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +136,10 @@ class _Plan:
     trace_id: str
     created_at: datetime
     served: Served
-    specs: Mapping[str, ToolSpec]
+    offered: Sequence[ToolSpec]
+    """Tools that may be shown."""
+    most_shown: int
+    """How many of them at most; 0: all."""
     params: SamplingParams
 
 
@@ -149,6 +153,7 @@ class Turns:
         graph: AgentGraph,
         threads: Threads,
         toolbox: Toolbox,
+        retriever: Retriever,
         recorder: TraceRecorder,
         pointer: Pointer,
         digests: Callable[[str], str | None],
@@ -166,6 +171,7 @@ class Turns:
         self._graph = graph
         self._threads = threads
         self._toolbox = toolbox
+        self._retriever = retriever
         self._recorder = recorder
         self._pointer = pointer
         self._digests = digests
@@ -193,8 +199,9 @@ class Turns:
         # Nothing awaits from here on: the lease, and with it the thread, is the task's to give back.
         held = ExitStack()
         served = pinned or held.enter_context(self._pointer.lease())
-        specs = self._shown_tools(request, offered, thread.messages)
-        plan = _Plan(f"trace_{uuid.uuid4().hex}", self._now(), served, specs, request.params)
+        is_choice = request.client_tools is not None or request.only_tools is not None
+        most_shown = 0 if is_choice else self._limits.shown_tools
+        plan = _Plan(f"trace_{uuid.uuid4().hex}", self._now(), served, offered, most_shown, request.params)
         turn = RunningTurn(plan.trace_id, thread.thread_id, served.name)
         task = asyncio.create_task(self._drive(turn, plan, thread, held), name=plan.trace_id)
         self._tasks.add(task)
@@ -231,16 +238,12 @@ class Turns:
             return request.client_tools
         return _chosen(await asyncio.to_thread(self._toolbox.list), request.only_tools)
 
-    def _shown_tools(
-        self, request: TurnRequest, offered: Sequence[ToolSpec], messages: Sequence[Message]
-    ) -> dict[str, ToolSpec]:
-        """All that the client chose itself; of the whole catalogue those that the conversation is about."""
-        is_choice = request.client_tools is not None or request.only_tools is not None
-        if self._limits.shown_tools and not is_choice:
-            offered = shortlist(
-                offered, _recent_words(messages), limit=self._limits.shown_tools, keep=_last_called(messages)
-            )
-        return {spec.name: spec for spec in offered}
+    def _shown_tools(self, plan: _Plan, messages: Sequence[Message]) -> dict[str, ToolSpec]:
+        """The tools that the conversation is about, the likeliest first."""
+        shown = self._retriever.shortlist(
+            plan.offered, recent_words(messages), limit=plan.most_shown, keep=_last_called(messages)
+        )
+        return {spec.name: spec for spec in shown}
 
     async def _drive(self, turn: RunningTurn, plan: _Plan, thread: OpenThread, held: ExitStack) -> None:
         """The task of one turn: whatever happens, it is recorded, the thread is let go, and whoever waits is told."""
@@ -268,7 +271,8 @@ class Turns:
     async def _follow(self, turn: RunningTurn, plan: _Plan, thread: OpenThread, spans: list[Span]) -> Mapping[str, Any]:
         """Runs the graph to its end, keeps `spans` up to date, and tells the news as it happens."""
         state: Mapping[str, Any] = {}
-        async for state in self._states(plan, thread):
+        specs = await asyncio.to_thread(self._shown_tools, plan, thread.messages)
+        async for state in self._states(plan, specs, thread):
             fresh = [Span.model_validate(span) for span in state["spans"]]
             for span in fresh[max(0, len(spans) - 1) :]:
                 if span not in spans:
@@ -276,12 +280,14 @@ class Turns:
             spans[:] = fresh
         return state
 
-    async def _states(self, plan: _Plan, thread: OpenThread) -> AsyncIterator[Mapping[str, Any]]:
+    async def _states(
+        self, plan: _Plan, specs: Mapping[str, ToolSpec], thread: OpenThread
+    ) -> AsyncIterator[Mapping[str, Any]]:
         """The state after each node."""
         begin: AgentState = {
             "system": thread.system,
             "messages": thread.messages,
-            "tools": [_checkpointable(spec.openai()) for spec in plan.specs.values()],
+            "tools": [_checkpointable(spec.openai()) for spec in specs.values()],
             "trace_id": plan.trace_id,
             "spans": [],
             "repair": [],
@@ -293,7 +299,7 @@ class Turns:
         async for state in self._graph.astream(
             begin,
             {"configurable": {"thread_id": thread.thread_id}, "recursion_limit": most_node_runs(self._limits)},
-            context=TurnContext(adapter=plan.served.name, params=plan.params, specs=plan.specs),
+            context=TurnContext(adapter=plan.served.name, params=plan.params, specs=specs),
             stream_mode="values",
             durability="exit",  # the turn is the unit: half of one is never read again
         ):
@@ -324,15 +330,6 @@ def _chosen(registered: Sequence[ToolSpec], names: tuple[str, ...] | None) -> Se
                 f"metadata.tools: no tool named {name!r}; GET /v1/tools lists them", param="metadata.tools"
             )
     return [known[name] for name in names]
-
-
-_RECENT_MESSAGES = 3
-
-
-def _recent_words(messages: Sequence[Message]) -> str:
-    """What the user said of late: an answer such as "Oslo" says nothing without the request before it."""
-    said = [str(m.get("content") or "") for m in messages if m["role"] == "user"]
-    return "\n".join(said[-_RECENT_MESSAGES:])
 
 
 def _last_called(messages: Sequence[Message]) -> set[str]:

@@ -42,6 +42,7 @@ from tests.learner.case_rows import (
     right_text,
 )
 from tests.tiny_model import build_tiny_model
+from tools.retrieval import Retriever
 
 ROWS = mixed_rows(90)
 SETTINGS = LearnerSettings(selection=SelectionSettings(min_rows=4), gate=GateSettings(resamples=200, min_rows=30))
@@ -105,6 +106,7 @@ def learner(tmp_path: Path) -> Learner:
         renderer=PlainRenderer(),
         base=base,
         home=tmp_path / "home",
+        retriever=Retriever(None),
         evaluation_rows=ROWS,
         settings=SETTINGS,
         train=FakeTrainer(),

@@ -22,6 +22,7 @@ from runtime.prompt import Renderer
 from runtime.traces.schema import Trace
 from tests.runtime.scripted_policy import ScriptedPolicy
 from tools.outcome import CallResult
+from tools.retrieval import Retriever
 from tools.spec import Backend, BuiltinBackend, CallStatus, ClientBackend, SideEffect, ToolSpec
 
 CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
@@ -177,6 +178,7 @@ async def running_agent(
             graph=graph,
             threads=Threads(HeadStore(engine), remembered_in(graph)),
             toolbox=toolbox,
+            retriever=Retriever(None),
             recorder=recorder,
             pointer=pointer,
             digests=lambda name: f"sha-of-{name}",
