@@ -102,7 +102,6 @@ async def evaluate(
     settings = settings or EvaluationSettings()
     ids = row_ids(rows)
     slots = asyncio.Semaphore(settings.concurrency)
-    params = SamplingParams(max_tokens=settings.max_tokens, temperature=0.0)
     done = 0
 
     async def measure(row: Row, row_id: str) -> tuple[RowResult, bool] | None:
@@ -110,6 +109,8 @@ async def evaluate(
         async with slots:
             try:
                 prompt = renderer.render(row.prompt, row.tools)
+                grammar = renderer.grammar(row.tools) if settings.constrained else None
+                params = SamplingParams(max_tokens=settings.max_tokens, temperature=0.0, grammar=grammar)
                 completion = await policy.sample(prompt.token_ids, params, adapter=adapter)
             except PromptTooLong:
                 return None

@@ -16,8 +16,13 @@ import torch
 from torch.nn.functional import log_softmax
 from torch.utils.checkpoint import checkpoint
 
+from runtime.policy.embedded.constraint import Constraint, unpacked
+
 TOLERANCE = 2e-3
 """The most by which a packed logprob may differ from a plain one, in nats."""
+
+_FORBIDDEN = -1e9
+"""A logit that wins nothing; infinity would make the entropy NaN."""
 
 MAX_LOGITS = 32_000_000
 """Logits held at once; with more, the head runs in recomputed chunks."""
@@ -74,12 +79,19 @@ def _branch_mask(branches_BL: torch.Tensor) -> torch.Tensor:
 
 
 def completion_logprobs(
-    causal: Any, packed: Pack, *, temperature: float = 1.0, entropy: bool = False, max_logits: int = MAX_LOGITS
+    causal: Any,
+    packed: Pack,
+    *,
+    temperature: float = 1.0,
+    entropy: bool = False,
+    allowed_NW: torch.Tensor | None = None,
+    max_logits: int = MAX_LOGITS,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Logprob (and entropy) of each completion token, in the order of `Pack.targets_N`.
 
     Args:
         causal: the causal LM itself (adapters injected), not its PEFT wrapper.
+        allowed_NW: tokens that a grammar allowed at each place, as 32-bit words; the logprobs are then among these. None: all.
     """
     device = next(causal.parameters()).device
     hidden_BLH = causal.base_model(
@@ -92,10 +104,17 @@ def completion_logprobs(
     head, targets_N = causal.get_output_embeddings(), packed.targets_N.to(device)
     rows = max(1, max_logits // head.weight.shape[0])
     if len(hidden_NH) <= rows:
-        return _head(hidden_NH, targets_N, head, temperature, entropy)
+        return _head(hidden_NH, targets_N, allowed_NW, head, temperature, entropy)
     parts = [
         checkpoint(
-            _head, hidden_NH[i : i + rows], targets_N[i : i + rows], head, temperature, entropy, use_reentrant=False
+            _head,
+            hidden_NH[i : i + rows],
+            targets_N[i : i + rows],
+            None if allowed_NW is None else allowed_NW[i : i + rows],
+            head,
+            temperature,
+            entropy,
+            use_reentrant=False,
         )
         for i in range(0, len(hidden_NH), rows)
     ]
@@ -103,9 +122,18 @@ def completion_logprobs(
 
 
 def _head(
-    hidden_NH: torch.Tensor, targets_N: torch.Tensor, head: Any, temperature: float, entropy: bool
+    hidden_NH: torch.Tensor,
+    targets_N: torch.Tensor,
+    allowed_NW: torch.Tensor | None,
+    head: Any,
+    temperature: float,
+    entropy: bool,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    logprobs_NV = log_softmax(head(hidden_NH).float() / temperature, dim=-1)
+    logits_NV = head(hidden_NH).float() / temperature
+    if allowed_NW is not None:
+        allowed_NV = unpacked(allowed_NW, logits_NV.shape[1]).to(logits_NV.device)
+        logits_NV = logits_NV.masked_fill(~allowed_NV, _FORBIDDEN)
+    logprobs_NV = log_softmax(logits_NV, dim=-1)
     chosen_N = logprobs_NV.gather(-1, targets_N[:, None])[:, 0]
     if not entropy:
         return chosen_N, None
@@ -123,11 +151,13 @@ def sample(
     temperature: float,
     stop_ids: Sequence[int],
     pad_id: int,
+    constraints_B: Sequence[Constraint] | None = None,
 ) -> list[list[list[int]]]:
     """`rollouts` completions of each prompt, the stop token included where one was reached.
 
     Args:
         temperature: 0 means greedy.
+        constraints_B: of each prompt, at its beginning; None: anything may be written.
     """
     from transformers import DynamicCache
 
@@ -144,11 +174,12 @@ def sample(
         use_cache=True,
     ).last_hidden_state
     last_BH = hidden[torch.arange(len(prompts_B), device=device), lengths_B - 1]
-    tokens_BR = _choose(head(last_BH)[:, None].expand(-1, rollouts, -1), temperature)
+    ways = None if constraints_B is None else [[c.copy() for _ in range(rollouts)] for c in constraints_B]
+    done_BR = torch.zeros((len(prompts_B), rollouts), dtype=torch.bool, device=device)
+    tokens_BR = _choose(head(last_BH)[:, None].expand(-1, rollouts, -1), temperature, ways, done_BR)
 
     sampled: list[list[list[int]]] = [[[] for _ in range(rollouts)] for _ in prompts_B]
     alive = torch.arange(len(prompts_B), device=device)  # groups with an unfinished rollout
-    done_BR = torch.zeros_like(tokens_BR, dtype=torch.bool)
     in_prompt_BP = torch.arange(alone.input_ids_BL.shape[1], device=device)[None] < lengths_B[:, None]
     own_RR = torch.eye(rollouts, dtype=torch.bool, device=device)
     for step in range(max_tokens):
@@ -160,6 +191,7 @@ def sample(
         if len(unfinished) < len(alive):
             cache.batch_select_indices(unfinished)
             alive, tokens_BR, done_BR = alive[unfinished], tokens_BR[unfinished], done_BR[unfinished]
+            ways = None if ways is None else [ways[i] for i in unfinished.tolist()]
         prompt_mask = in_prompt_BP[alive][:, None, None].expand(-1, 1, rollouts, -1)
         branch_mask = own_RR.repeat(1, step + 1)[None, None].expand(len(alive), 1, -1, -1)
         hidden = causal.base_model(
@@ -169,11 +201,30 @@ def sample(
             past_key_values=cache,
             use_cache=True,
         ).last_hidden_state
-        tokens_BR = _choose(head(hidden), temperature)
+        tokens_BR = _choose(head(hidden), temperature, ways, done_BR)
     return sampled
 
 
-def _choose(logits_BRV: torch.Tensor, temperature: float) -> torch.Tensor:
+def _choose(
+    logits_BRV: torch.Tensor,
+    temperature: float,
+    ways: Sequence[Sequence[Constraint]] | None,
+    done_BR: torch.Tensor,
+) -> torch.Tensor:
+    """The next token of each rollout; the constraints of those that are not done go one token on."""
+    if ways is None:
+        return _draw(logits_BRV, temperature)
+    going = [(b, r) for b, r in (~done_BR).nonzero().tolist()]
+    allowed = torch.ones_like(logits_BRV, dtype=torch.bool)
+    for b, r in going:
+        allowed[b, r] = ways[b][r].allowed_V()
+    tokens_BR = _draw(logits_BRV.masked_fill(~allowed, -torch.inf), temperature)
+    for b, r in going:
+        ways[b][r].advance(int(tokens_BR[b, r]))
+    return tokens_BR
+
+
+def _draw(logits_BRV: torch.Tensor, temperature: float) -> torch.Tensor:
     if temperature == 0:
         return logits_BRV.argmax(-1)
     probabilities = torch.softmax(logits_BRV.float() / temperature, dim=-1)

@@ -20,6 +20,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +40,14 @@ from learner.rewards import FULL, score_text
 from learner.rows import Row
 from learner.settings import TrainingSettings
 from learner.training_report import TrainingReport
+from runtime.policy.embedded.constraint import Constraint, Grammars
 from runtime.prompt import Prompt, Renderer
 
 Reward = Callable[[str, Row], float]
 """From a completion's text and its row."""
+
+Constrain = Callable[[tuple[int, ...]], Constraint]
+"""From a prompt's tokens."""
 
 Progress = Callable[[int, int], None]
 """Called with steps done and steps in all."""
@@ -120,6 +125,7 @@ class _Run:
         self._pad_id = _pad_id(renderer.tokenizer)
         self._stop_ids = sorted(_stop_ids(base, renderer.tokenizer))
         self._shared = prefix_sharing.agrees(base, self._prompts[0].token_ids, self._pad_id)
+        self._constrain_after = self._constrain(base) if self._shared and settings.constrained else None
         self._batches: list[groups.StepGroups] = []  # one for each time that rollouts were sampled
         self._shown: list[bool] = []  # of the last batch's rollouts, whether each is a demonstration
         self._optimizer_steps = 0
@@ -138,6 +144,18 @@ class _Run:
         self._prompts: list[Prompt] = [prompt for prompt, fit in zip(prompts, fits, strict=True) if fit]
         if not self._rows:
             raise BadRows(f"none of {len(rows)} rows has a prompt of at most {limit} tokens: nothing to train on")
+
+    def _constrain(self, base: Any) -> Constrain:
+        """Gives, for a prompt's tokens, what may follow them."""
+        vocabulary = int(base.get_input_embeddings().num_embeddings)
+        grammars = Grammars(self._renderer.tokenizer, vocabulary=vocabulary, stop_ids=frozenset(self._stop_ids))
+        tools = {prompt.token_ids: row.tools for prompt, row in zip(self._prompts, self._rows, strict=True)}
+
+        @lru_cache(maxsize=2 * self._settings.prompts_per_step)
+        def begin(prompt_ids: tuple[int, ...]) -> Constraint:
+            return grammars.start(self._renderer.grammar(tools[prompt_ids]))
+
+        return begin
 
     @property
     def no_signal(self) -> bool:
@@ -158,7 +176,7 @@ class _Run:
             rollout_func=self._rollout if self._shared else None,
         )
         trainer.remove_callback(PrinterCallback)
-        trainer.share_prompts = self._shared
+        trainer.share_prompts, trainer.constrain = self._shared, self._constrain_after
         trainer.train()
         if stop is not None and stop.is_set():
             raise TrainingStopped("training was stopped; nothing was kept")
@@ -176,14 +194,16 @@ class _Run:
         """Completions of a step; `prompts` holds each prompt as often as its group has rollouts."""
         token_ids = {prompt.text: prompt.token_ids for prompt in self._prompts}
         size = self._settings.rollouts_per_prompt
+        groups_of = [token_ids[text] for text in prompts[::size]]
         sampled = prefix_sharing.sample(
             _causal(trainer.accelerator.unwrap_model(trainer.model)),
-            [token_ids[text] for text in prompts[::size]],
+            groups_of,
             rollouts=size,
             max_tokens=self._settings.max_completion_tokens,
             temperature=self._settings.temperature,
             stop_ids=self._stop_ids,
             pad_id=self._pad_id,
+            constraints_B=None if self._constrain_after is None else [self._constrain_after(ids) for ids in groups_of],
         )
         rows = {prompt.text: row for prompt, row in zip(self._prompts, self._rows, strict=True)}
         shown = [self._demonstrated(group, rows[text]) for group, text in zip(sampled, prompts[::size], strict=True)]
@@ -205,9 +225,18 @@ class _Run:
         if text is None or any(self._reward(self._renderer.decode(ids), row) >= FULL for ids in group):
             return group
         tokens = self._renderer.tokenizer(text=text, add_special_tokens=False)["input_ids"]
-        if len(tokens) >= self._settings.max_completion_tokens or self._reward(text, row) < FULL:
+        completion = [*tokens, self._renderer.tokenizer.eos_token_id]
+        if len(completion) > self._settings.max_completion_tokens or self._reward(text, row) < FULL:
             return group
-        return [*group[:-1], [*tokens, self._renderer.tokenizer.eos_token_id]]
+        if not self._may_be_written(completion, row):
+            return group
+        return [*group[:-1], completion]
+
+    def _may_be_written(self, completion: list[int], row: Row) -> bool:
+        if self._constrain_after is None:
+            return True
+        prompt = self._renderer.render(row.prompt, row.tools)
+        return self._constrain_after(prompt.token_ids).walk(completion) is not None
 
     def _rewards(self, completion_ids: list[list[int]], row: list[int], **_: Any) -> list[float | None]:
         """Scores the tokens that were sampled, as serving would read them, and counts the groups."""
@@ -245,6 +274,7 @@ class _Trainer(GRPOTrainer):
     """TRL's trainer with two of its inner steps made cheaper; what they compute stays the same."""
 
     share_prompts = True
+    constrain: Constrain | None = None
 
     def _get_per_token_logps_and_entropies(
         self, model: Any, input_ids: Any, attention_mask: Any, logits_to_keep: int, *args: Any, **kwargs: Any
@@ -265,13 +295,30 @@ class _Trainer(GRPOTrainer):
         branches = [[completions[i] for i in members] for members in places.values()]
         packed = prefix_sharing.pack(list(places), branches, _pad_id(self._tokenizer))
         logprobs_N, entropy_N = prefix_sharing.completion_logprobs(
-            _causal(self.accelerator.unwrap_model(model)), packed, temperature=self.temperature, entropy=True
+            _causal(self.accelerator.unwrap_model(model)),
+            packed,
+            temperature=self.temperature,
+            entropy=True,
+            allowed_NW=self._allowed(list(places), branches),
         )
         rows = torch.tensor([i for i in order for _ in completions[i]], device=input_ids.device)
         columns = torch.tensor([c for i in order for c in range(len(completions[i]))], device=input_ids.device)
         out = logprobs_N.new_zeros(len(input_ids), logits_to_keep)
         entropies = None if entropy_N is None else out.index_put((rows, columns), entropy_N)
         return out.index_put((rows, columns), logprobs_N), entropies, None
+
+    def _allowed(self, prompts: list[tuple[int, ...]], branches: list[list[list[int]]]) -> Any:
+        """What the grammar allowed at each completion token, in the order of `Pack.targets_N`; None: no grammar."""
+        if self.constrain is None:
+            return None
+        walked: list[torch.Tensor] = []
+        for prompt, group in zip(prompts, branches, strict=True):
+            for completion in group:
+                bits = self.constrain(prompt).walk(completion)
+                if bits is None:
+                    raise TrainingFailed("a rollout breaks the grammar that it was sampled under")
+                walked.append(bits)
+        return torch.cat(walked)
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Any:
         """Leaves out rows whose advantage is zero: without a KL term they add nothing to the loss or its gradient."""

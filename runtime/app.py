@@ -111,7 +111,12 @@ async def _build(
     follower = asyncio.create_task(live.run(), name="follow-deployment")
     stack.push_async_callback(_stop, follower)
 
-    limits = Limits(max_steps=settings.max_steps, turn_tokens=settings.turn_tokens, shown_tools=settings.shown_tools)
+    limits = Limits(
+        max_steps=settings.max_steps,
+        turn_tokens=settings.turn_tokens,
+        shown_tools=settings.shown_tools,
+        constrained=settings.constrained,
+    )
     graph = await _open_graph(stack, settings.thread_checkpoints, Nodes(policy, renderer, executor, limits))
     store = TraceStore(engine)
     turns = Turns(

@@ -14,8 +14,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from runtime.decision import ASK_USER, DECLINE, RefusalCategory
+from runtime.decision import ASK_USER, CALL_OPEN, DECLINE, RefusalCategory
 from runtime.errors import UnknownModel
+from runtime.grammar import decision_grammar
 
 Message: TypeAlias = Mapping[str, Any]
 """OpenAI's shape: role, content, and for tool turns tool_calls, tool_call_id, name."""
@@ -117,6 +118,10 @@ class Renderer:
             tokenize=False,
         )
         return Prompt(text=text, token_ids=tuple(self._tokenizer.encode(text, add_special_tokens=False)))
+
+    def grammar(self, tools: Sequence[Mapping[str, Any]]) -> str:
+        """What the policy may write when it sees these tools; see `runtime.grammar`."""
+        return decision_grammar(tools, is_token=CALL_OPEN in self._tokenizer.get_added_vocab())
 
     @cached_property
     def _controls(self) -> re.Pattern[str] | None:

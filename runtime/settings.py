@@ -70,6 +70,9 @@ class Settings(BaseSettings):
     """How tools are put in order for a conversation: by words and sentence embeddings, or by words alone, which spares 90 MB of
     memory and a few milliseconds of each turn."""
 
+    constrained: bool = True
+    """The policy writes under the grammar of decisions (`runtime.grammar`), so that no output is unreadable."""
+
     builtin_tools: bool = True
     """Register the tools that ship with hone at the first start."""
     allow_mcp_stdio: bool = False

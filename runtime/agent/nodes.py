@@ -74,9 +74,9 @@ class Nodes:
             self._policy.context_length - len(prompt.token_ids),
         )
         started = self._timer()
-        completion = await self._policy.sample(
-            prompt.token_ids, replace(context.params, max_tokens=room), adapter=context.adapter
-        )
+        grammar = self._renderer.grammar(state["tools"]) if self._limits.constrained else None
+        params = replace(context.params, max_tokens=room, grammar=grammar)
+        completion = await self._policy.sample(prompt.token_ids, params, adapter=context.adapter)
         names = [tool["function"]["name"] for tool in state["tools"]]
         decision = parse_decision(completion.text, names, after_tool_result=messages[-1]["role"] == "tool")
         index = len(state["spans"])

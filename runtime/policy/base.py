@@ -19,6 +19,8 @@ class SamplingParams:
     top_p: float = 1.0
     seed: int | None = None
     """None: not reproducible at temperature > 0."""
+    grammar: str | None = None
+    """What may be written, as a Lark text for llguidance (`runtime.grammar`); None: anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,8 @@ class Completion:
     token_ids: tuple[int, ...]
     """What was sampled, the end-of-turn token included when it was reached."""
     logprobs: tuple[float, ...]
-    """Natural-log probability of each token under the model at temperature 1, untruncated; same length as token_ids."""
+    """Natural-log probability of each token under the model at temperature 1, untruncated and before any grammar; same length as
+    token_ids."""
     finish_reason: Literal["stop", "length"]
     adapter: str | None
     """Name of the adapter that answered; None is the base."""

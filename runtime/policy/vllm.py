@@ -44,13 +44,15 @@ class VllmServer:
         self._client = client
 
     async def sample(self, prompt_ids: Sequence[int], params: SamplingParams, *, adapter: str | None) -> Completion:
-        body = {
+        body: dict[str, Any] = {
             "max_tokens": params.max_tokens,
             "temperature": params.temperature,
             "top_p": params.top_p if params.temperature > 0 else 1.0,
             "seed": params.seed,
             "logprobs": 0,
         }
+        if params.grammar is not None:
+            body["structured_outputs"] = {"grammar": params.grammar}
         choice = await self._complete(prompt_ids, adapter, body)
         return Completion(
             text=choice["text"],

@@ -1,14 +1,16 @@
 """Sharing a prompt among rollouts changes the cost and nothing else."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM, Qwen2Config, Qwen2ForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
 
 from learner.prefix_sharing import agrees, completion_logprobs, pack, sample
+from runtime.policy.embedded.constraint import Constraint, Grammars, unpacked
 from tests.tiny_model import build_tiny_model
 
 # PEFT asks transformers for a property under its old name.
@@ -105,6 +107,65 @@ def test_rollouts_of_a_group_differ_and_stop_by_themselves(model: Any) -> None:
         for completion in group:
             assert not set(completion[:-1]) & set(stops)
             assert completion[-1] in stops or len(completion) == 30
+
+
+ONLY = "start: /[a-f]{1,6}/"
+
+
+@pytest.fixture(scope="module")
+def constraint(folder: Path) -> Constraint:
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    grammars = Grammars(tokenizer, vocabulary=len(tokenizer), stop_ids=frozenset({tokenizer.eos_token_id}))
+    return grammars.start(ONLY)
+
+
+def test_constrained_rollouts_keep_to_their_grammar_and_are_drawn_among_what_it_allows(
+    model: Any, folder: Path, constraint: Constraint
+) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    torch.manual_seed(0)
+    sampled = sample(
+        model,
+        PROMPTS,
+        rollouts=16,
+        max_tokens=12,
+        temperature=1.0,
+        stop_ids=[tokenizer.eos_token_id],
+        pad_id=PAD,
+        constraints_B=[constraint] * len(PROMPTS),
+    )
+    rollouts = [rollout for group in sampled for rollout in group]
+    assert len({tuple(rollout) for rollout in rollouts}) > 8
+    for rollout in rollouts:
+        assert re.fullmatch("[a-f]{1,6}", tokenizer.decode(rollout, skip_special_tokens=True))
+        assert constraint.walk(rollout) is not None
+
+
+def test_constrained_logprobs_are_those_among_the_allowed_tokens(
+    model: Any, folder: Path, constraint: Constraint
+) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    completion = [*tokenizer.encode("abf", add_special_tokens=False), tokenizer.eos_token_id]
+    allowed_NW = constraint.walk(completion)
+    assert allowed_NW is not None
+    packed = pack(PROMPTS[:1], [[completion]], PAD)
+    got, entropy = completion_logprobs(model, packed, entropy=True, allowed_NW=allowed_NW)
+    logits = model(input_ids=torch.tensor([PROMPTS[0] + completion])).logits[0, len(PROMPTS[0]) - 1 : -1]
+    masked = logits.masked_fill(~unpacked(allowed_NW, logits.shape[-1]), -torch.inf)
+    expected = torch.log_softmax(masked, dim=-1).gather(-1, torch.tensor(completion)[:, None])[:, 0]
+    assert torch.allclose(got, expected, atol=1e-3)
+    assert entropy is not None
+    assert entropy.isfinite().all()
+    chunked, _ = completion_logprobs(model, packed, allowed_NW=allowed_NW, max_logits=logits.shape[-1])
+    assert torch.allclose(got, chunked)
+
+
+def test_a_completion_that_the_grammar_does_not_allow_has_no_way_through_it(
+    folder: Path, constraint: Constraint
+) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    assert constraint.walk(tokenizer.encode("abx", add_special_tokens=False)) is None
+    assert constraint.walk([tokenizer.eos_token_id]) is None
 
 
 def test_a_model_that_sees_positions_in_its_own_way_is_found_out(model: Any) -> None:

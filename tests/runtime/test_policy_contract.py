@@ -14,7 +14,8 @@ from transformers import AutoModelForCausalLM
 from learner.settings import TrainingSettings
 from learner.synth.rows import generate_rows
 from learner.trainer import train
-from runtime.errors import AdapterRejected, PromptTooLong, UnknownAdapter
+from runtime.decision import Invalid, parse_decision
+from runtime.errors import AdapterRejected, PolicyError, PromptTooLong, UnknownAdapter
 from runtime.policy.base import Policy, SamplingParams
 from runtime.policy.embedded import EmbeddedPolicy
 from runtime.policy.vllm import VllmPolicy
@@ -103,6 +104,27 @@ async def test_a_seed_gives_the_same_completion_again(policy: Policy, prompt: Pr
     params = SamplingParams(max_tokens=40, temperature=1.0, seed=11)
     first, *others = await asyncio.gather(*(policy.sample(prompt.token_ids, params) for _ in range(4)))
     assert {other.token_ids for other in others} == {first.token_ids}
+
+
+async def test_under_a_grammar_nothing_else_is_written_and_logprobs_stay_the_models(
+    policy: Policy, prompt: Prompt, renderer: Renderer
+) -> None:
+    def params(seed: int) -> SamplingParams:
+        return SamplingParams(max_tokens=60, temperature=1.5, seed=seed, grammar=renderer.grammar([TOOL]))
+
+    completions = await asyncio.gather(*(policy.sample(prompt.token_ids, params(seed)) for seed in range(12)))
+    ended = [completion for completion in completions if completion.finish_reason == "stop"]
+    assert len(ended) >= 4, "a model this hot writes nonsense, but mostly comes to an end"
+    for completion in ended:
+        decision = parse_decision(completion.text, ["find_recipe"])
+        assert not isinstance(decision, Invalid), completion.text
+    scored = await policy.score(prompt.token_ids, ended[0].token_ids)
+    assert ended[0].logprobs == pytest.approx(scored, abs=5e-3)
+
+
+async def test_a_grammar_that_is_none_is_refused(policy: Policy, prompt: Prompt) -> None:
+    with pytest.raises(PolicyError):
+        await policy.sample(prompt.token_ids, SamplingParams(grammar="start: ("))
 
 
 async def test_an_adapter_under_a_new_name_changes_the_answer_and_leaves_the_base(

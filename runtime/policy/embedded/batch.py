@@ -17,6 +17,7 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from runtime.policy.base import SamplingParams
+from runtime.policy.embedded.constraint import Constraint
 
 Sampled = tuple[tuple[int, ...], tuple[float, ...]]
 """Token ids and their logprobs."""
@@ -31,6 +32,7 @@ class Row:
     adapter: str | None
     limit: int
     """The most tokens that it may be given."""
+    constraint: Constraint | None = None
     future: "Future[Sampled]" = field(default_factory=Future)
     token_ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
@@ -44,6 +46,14 @@ class Row:
 
     def choose(self, logprobs_V: torch.Tensor) -> int:
         """The next token, from logprobs at temperature 1."""
+        if self.constraint is not None:
+            logprobs_V = logprobs_V.masked_fill(~self.constraint.allowed_V(), -torch.inf)
+        token = self._draw(logprobs_V)
+        if self.constraint is not None:
+            self.constraint.advance(token)
+        return token
+
+    def _draw(self, logprobs_V: torch.Tensor) -> int:
         if self.params.temperature <= 0:
             return int(logprobs_V.argmax())
         probabilities_V = torch.softmax(logprobs_V / self.params.temperature, dim=-1)

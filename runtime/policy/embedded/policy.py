@@ -17,6 +17,7 @@ from runtime.policy.adapter_files import AdapterFiles, NameRegister, read_adapte
 from runtime.policy.base import Completion, SamplingParams
 from runtime.policy.base_files import local_folder
 from runtime.policy.embedded.batch import Row, Sampled, score
+from runtime.policy.embedded.constraint import Grammars
 from runtime.policy.embedded.residency import ResidentAdapters
 from runtime.policy.embedded.worker import Task, Worker
 from runtime.policy.manifest import digest_model
@@ -42,6 +43,7 @@ class EmbeddedPolicy:
         self._context_length = int(model.config.get_text_config().max_position_embeddings)
         self._vocabulary = int(model.get_input_embeddings().num_embeddings)
         self._stop_ids = _stop_ids(model, tokenizer)
+        self._grammars = Grammars(tokenizer, vocabulary=self._vocabulary, stop_ids=self._stop_ids)
         self._base_sha256: str | None = None
         self._register = NameRegister()
         self._adapters = ResidentAdapters(model, model=name, limit=max_adapters)
@@ -98,7 +100,8 @@ class EmbeddedPolicy:
             )
         if params.max_tokens < 1:
             raise PolicyError(f"max_tokens is {params.max_tokens}: give at least 1")
-        row = Row(prompt, params, adapter, limit=min(params.max_tokens, room))
+        constraint = await asyncio.to_thread(self._grammars.start, params.grammar) if params.grammar else None
+        row = Row(prompt, params, adapter, limit=min(params.max_tokens, room), constraint=constraint)
         token_ids, logprobs = await self._wait(row)
         return Completion(
             text=self._tokenizer.decode(token_ids, skip_special_tokens=True),

@@ -1,0 +1,75 @@
+"""Which tokens a grammar allows next, by llguidance.
+
+Shapes: V vocabulary.
+"""
+
+import threading
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import llguidance.hf
+import llguidance.torch
+import torch
+from llguidance import LLMatcher
+
+from runtime.errors import PolicyError
+
+
+class Constraint:
+    """One completion's way through a grammar."""
+
+    def __init__(self, matcher: LLMatcher, vocabulary: int) -> None:
+        self._matcher = matcher
+        self._bits = llguidance.torch.allocate_token_bitmask(1, vocabulary)
+        self._vocabulary = vocabulary
+
+    def allowed_V(self) -> torch.Tensor:
+        """True where the token may come next. When the grammar is at its end, only the end of the turn may."""
+        llguidance.torch.fill_next_token_bitmask(self._matcher, self._bits)
+        return unpacked(self._bits, self._vocabulary)[0]
+
+    def advance(self, token: int) -> None:
+        self._matcher.consume_token(token)
+
+    def copy(self) -> "Constraint":
+        return Constraint(self._matcher.deep_copy(), self._vocabulary)
+
+    def walk(self, token_ids: Sequence[int]) -> torch.Tensor | None:
+        """What was allowed at each place of a completion, as (N, V / 32) words; None: the grammar does not allow the completion."""
+        way = self.copy()
+        bits_NW = llguidance.torch.allocate_token_bitmask(len(token_ids), self._vocabulary)
+        for place, token in enumerate(token_ids):
+            llguidance.torch.fill_next_token_bitmask(way._matcher, bits_NW, place)
+            if not bits_NW[place, token // 32] >> (token % 32) & 1:
+                return None
+            way.advance(token)
+        return bits_NW
+
+
+class Grammars:
+    """Compiles grammars for one tokenizer."""
+
+    def __init__(self, tokenizer: Any, *, vocabulary: int, stop_ids: frozenset[int]) -> None:
+        self._tokenizer, self._vocabulary, self._stop_ids = tokenizer, vocabulary, stop_ids
+        self._gate = threading.Lock()
+
+    def start(self, grammar: str) -> Constraint:
+        """Raises: PolicyError: the grammar is not one."""
+        with self._gate:
+            matcher = LLMatcher(self._loaded, grammar)
+        if matcher.is_error():
+            raise PolicyError(f"the grammar cannot be used: {matcher.get_error()}")
+        return Constraint(matcher, self._vocabulary)
+
+    @cached_property
+    def _loaded(self) -> llguidance.LLTokenizer:
+        return llguidance.hf.from_tokenizer(self._tokenizer, n_vocab=self._vocabulary, eos_token=sorted(self._stop_ids))
+
+
+_BITS = torch.arange(32, dtype=torch.int32)
+
+
+def unpacked(bits_NW: torch.Tensor, vocabulary: int) -> torch.Tensor:
+    """(N, V) booleans from (N, W) 32-bit words, the lowest bit first."""
+    return ((bits_NW[..., None] >> _BITS) & 1).bool().flatten(1)[:, :vocabulary]
