@@ -3,8 +3,12 @@
 import base64
 import itertools
 import os
+import random
 import stat
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -367,6 +371,37 @@ def test_values_set_and_read_while_the_key_changes_again_and_again_are_never_los
     assert problems == []
     assert (store.find("S0"), store.find("S1")) == ("value-0", "value-1")
     assert len({row.key_id for row in rows(engine) if row.sealed is not None}) == 1
+
+
+_CHANGING = """
+import sys
+from pathlib import Path
+from runtime.database import open_database
+from tools.master_keys import KeyFile
+from tools.secret_store import SecretStore
+store = SecretStore(open_database(sys.argv[1]), KeyFile(Path(sys.argv[2])))
+while True:
+    store.rotate_key()
+    print("changed", flush=True)
+"""
+
+
+def test_a_process_that_is_killed_while_it_changes_the_key_leaves_every_secret_readable(
+    store: SecretStore, database_url: str, key_file: Path
+) -> None:
+    values = {f"S{number}": f"value-{number}" for number in range(30)}
+    for name, value in values.items():
+        store.set(name, value)
+    chance = random.Random(11)
+    for _ in range(6):
+        command = [sys.executable, "-c", _CHANGING, database_url, str(key_file)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "changed\n"
+            time.sleep(chance.uniform(0, 0.1))
+            process.kill()
+        assert {name: store.find(name) for name in values} == values
+    assert store.rotate_key().rewrapped == len(values)
 
 
 def test_calls_ask_the_store_first_then_the_environment(store: SecretStore) -> None:
