@@ -10,10 +10,12 @@ from sqlalchemy.engine import Engine
 from runtime.database import open_database
 from runtime.policy.base import Policy
 from runtime.policy.deployment import Deployment
+from runtime.secrets import open_secret_store
 from runtime.settings import Settings, load_settings
 from runtime.traces.store import TraceStore
 from tools.catalogue import Catalogue
 from tools.drafts import Drafts
+from tools.secret_store import SecretStore
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,10 @@ class Home:
     @property
     def drafts(self) -> Drafts:
         return Drafts(self.engine)
+
+    @property
+    def secrets(self) -> SecretStore:
+        return open_secret_store(self.settings, self.engine)
 
     @property
     def traces(self) -> TraceStore:

@@ -34,7 +34,7 @@ def import_tools(
     ] = None,
     secret: Annotated[
         list[str] | None,
-        typer.Option(metavar="SCHEME=NAME", help=f"Scheme or parameter that {PREFIX}NAME fills; repeatable."),
+        typer.Option(metavar="SCHEME=NAME", help="Scheme or parameter that the secret NAME fills; repeatable."),
     ] = None,
     prefix: Annotated[str, typer.Option(help="Goes before the names of the tools.")] = "",
     live: Annotated[bool, typer.Option(help="Put the tools into service at once, not as drafts.")] = False,
@@ -129,7 +129,8 @@ def _tell(kept: Survey, *, live: bool) -> None:
         name for spec in kept.tools if isinstance(spec.backend, HttpBackend) for name in secret_names(spec.backend)
     }
     if needed:
-        console.print(f"set in the server's environment: {', '.join(PREFIX + name for name in sorted(needed))}")
+        console.print(f"secrets that calls take: {', '.join(sorted(needed))}")
+        console.print(f"store each with hone secrets set NAME, or set {PREFIX}NAME in the server's environment")
     if kept.tools and not live:
         console.print("next: hone tools publish NAME, or --all")
 

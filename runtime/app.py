@@ -18,7 +18,7 @@ from runtime.agent.nodes import Nodes, ToolExecutor
 from runtime.agent.state import Limits
 from runtime.agent.threads import HeadStore, Threads
 from runtime.agent.turns import Turns, remembered_in
-from runtime.api import adapters, chat, errors, health, models, tool_drafts, tools, traces
+from runtime.api import adapters, chat, errors, health, models, secrets, tool_drafts, tools, traces
 from runtime.api.origin import SameOriginOnly
 from runtime.database import open_database
 from runtime.errors import UnknownAdapter
@@ -27,6 +27,7 @@ from runtime.policy.base import Policy
 from runtime.policy.deployment import Deployment
 from runtime.policy.swap import LivePolicy
 from runtime.prompt import Renderer
+from runtime.secrets import open_secret_store, secret_source
 from runtime.services import Services
 from runtime.settings import Settings, check_model_path
 from runtime.traces.store import TraceStore
@@ -71,7 +72,7 @@ def create_app(
     app = FastAPI(title="hone", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.add_middleware(SameOriginOnly, hosts=(*settings.allowed_hosts, settings.host))
     errors.install(app)
-    for module in (chat, models, tool_drafts, tools, traces, adapters, health, pages):
+    for module in (chat, models, secrets, tool_drafts, tools, traces, adapters, health, pages):
         app.include_router(module.router)
     app.mount("/static", StaticFiles(directory=pages.STATIC), name="static")
     return app
@@ -96,8 +97,12 @@ async def _build(
         policy = await _load_policy(settings)
         stack.push_async_callback(policy.close)
     outbound = open_outbound(settings)
+    secret_store = open_secret_store(settings, engine)
+    locked = await asyncio.to_thread(secret_store.problem)
+    if locked is not None:
+        log.error("secrets do not open", problem=locked)
     if executor is None:
-        own = Executor.for_home(settings.home, outbound=outbound)
+        own = Executor.for_home(settings.home, outbound=outbound, secrets=secret_source(secret_store))
         stack.push_async_callback(own.close)
         executor = own
     catalogue = Catalogue(engine)
@@ -139,6 +144,7 @@ async def _build(
         policy=policy,
         catalogue=catalogue,
         drafts=Drafts(engine),
+        secrets=secret_store,
         outbound=outbound,
         traces=store,
         deployment=deployment,

@@ -8,7 +8,7 @@ import ipaddress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -19,6 +19,8 @@ from pydantic_settings import (
 
 from runtime.errors import BadSettings
 from tools.destinations import AllowList
+from tools.errors import BadMasterKey
+from tools.master_keys import GivenKeys
 
 STARTER_MODEL = Path(__file__).resolve().parents[1] / "models" / "starter"
 CONFIG_FILE = "hone.toml"
@@ -27,7 +29,9 @@ CONFIG_FILE = "hone.toml"
 class Settings(BaseSettings):
     """The settings of one server process."""
 
-    model_config = SettingsConfigDict(env_prefix="HONE_", toml_file=CONFIG_FILE, extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="HONE_", toml_file=CONFIG_FILE, extra="forbid", frozen=True, hide_input_in_errors=True
+    )
 
     home: Path = Path(".hone")
     """Where state lives: database, thread checkpoints, adapters, notes."""
@@ -86,6 +90,10 @@ class Settings(BaseSettings):
     outbound_ports: Annotated[tuple[int, ...], NoDecode] = ()
     """Ports that tools may call on the public internet; empty: all."""
 
+    master_key: SecretStr | None = None
+    """Seals the stored secrets of tools: 32 random bytes in base64; after it, with commas, keys that it has replaced. None:
+    the file `master.key` in `home`, made on first use."""
+
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_json: bool = False
     """One JSON object per line, for collectors; else text for people."""
@@ -100,6 +108,16 @@ class Settings(BaseSettings):
     def _readable(cls, entries: tuple[str, ...]) -> tuple[str, ...]:
         AllowList.parse(entries)
         return entries
+
+    @field_validator("master_key")
+    @classmethod
+    def _usable(cls, given: SecretStr | None) -> SecretStr | None:
+        if given is not None and given.get_secret_value():
+            try:
+                GivenKeys(given.get_secret_value())
+            except BadMasterKey as e:
+                raise ValueError(str(e)) from e
+        return given
 
     @field_validator("outbound_ports")
     @classmethod
@@ -144,6 +162,8 @@ def _explain(error: Any) -> str:
     name = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
         return f"{name}: no such setting; remove it from {CONFIG_FILE}"
+    if error["loc"][:1] == ("master_key",):
+        return f"master_key: {error['msg'].removeprefix('Value error, ')}"
     return f"{name}={error['input']!r}: {error['msg']} (HONE_{name.upper()} or {CONFIG_FILE})"
 
 

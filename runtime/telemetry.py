@@ -11,6 +11,8 @@ from runtime.settings import Settings
 
 def configure_logging(settings: Settings) -> None:
     """Sets up structlog for the process; called once, by whoever owns the process."""
+    for library in ("httpx2", "httpcore2"):  # below, they log whole addresses and headers: a tool's key may be in them
+        logging.getLogger(library).setLevel(logging.WARNING)
     last: Any = (
         structlog.processors.JSONRenderer() if settings.log_json else structlog.dev.ConsoleRenderer(colors=False)
     )

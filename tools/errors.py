@@ -6,7 +6,12 @@ ToolError
 ├── DuplicateTool       the name is taken
 ├── ImportFailed        a source of tools (MCP server, address, file) cannot be read
 │   └── BadImport       it was read, and is no description of tools, or not one that can be used as asked
-└── DestinationRefused  an address that tools may not call
+├── DestinationRefused  an address that tools may not call
+└── SecretError
+    ├── BadSecret       a name or a value that cannot be kept
+    ├── UnknownSecret   no secret of that name is stored
+    ├── BadMasterKey    the master keys cannot be read, or there is none to change to
+    └── SecretLocked    sealed under a key that is not there, or changed since
 
 A call that fails is not an exception: `tools.execution` returns a `CallResult` that the policy is shown.
 """
@@ -37,4 +42,24 @@ class BadImport(ImportFailed):
 
 
 class DestinationRefused(ToolError):
+    pass
+
+
+class SecretError(ToolError):
+    """Its messages never hold a value or a key."""
+
+
+class BadSecret(SecretError):
+    pass
+
+
+class UnknownSecret(SecretError):
+    pass
+
+
+class BadMasterKey(SecretError):
+    pass
+
+
+class SecretLocked(SecretError):
     pass

@@ -59,9 +59,11 @@ class Executor:
         self._clock = clock
 
     @classmethod
-    def for_home(cls, home: Path, *, outbound: Outbound | None = None) -> "Executor":
+    def for_home(
+        cls, home: Path, *, outbound: Outbound | None = None, secrets: SecretSource | None = None
+    ) -> "Executor":
         """An executor whose built-in tools keep their data in `home`."""
-        return cls(builtins=builtin_functions(home), outbound=outbound)
+        return cls(builtins=builtin_functions(home), outbound=outbound, secrets=secrets)
 
     async def run(self, spec: ToolSpec, arguments: dict[str, Any], *, call_id: str) -> CallResult:
         """

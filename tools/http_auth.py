@@ -9,7 +9,7 @@ import base64
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote_plus
 
@@ -32,7 +32,9 @@ _MAX_TOKEN_BYTES = 65_536
 
 @dataclass(frozen=True, slots=True)
 class _Token:
-    value: str
+    value: str = field(repr=False)
+    pair: str = field(repr=False)
+    """The credentials that it was fetched with: others, once the secret is changed, need a token of their own."""
     ends: float
     """On the clock of `Credentials`."""
 
@@ -49,12 +51,12 @@ class Credentials:
         self._tokens: dict[ClientCredentialsAuth, _Token] = {}
         self._locks: dict[ClientCredentialsAuth, asyncio.Lock] = {}
 
-    def secret(self, name: str, redaction: Redaction) -> str:
+    async def secret(self, name: str, redaction: Redaction) -> str:
         """A secret as a value of its own; from here on `redaction` covers it.
 
         Raises: CallFault: it is not set, or no request can carry it.
         """
-        value = self._secrets.get(name)
+        value = await asyncio.to_thread(self._secrets.get, name)  # it may wait for a database
         redaction.cover(value, name)
         if not value.isascii() or not value.isprintable():
             raise failure(f"the secret {name} holds characters that a header cannot carry; set it again")
@@ -68,11 +70,11 @@ class Credentials:
         for auth in auths:
             match auth:
                 case ApiKeyAuth():
-                    request = _with_key(request, auth, self.secret(auth.secret, redaction))
+                    request = _with_key(request, auth, await self.secret(auth.secret, redaction))
                 case BearerAuth():
-                    request = _authorized(request, f"Bearer {self.secret(auth.secret, redaction)}")
+                    request = _authorized(request, f"Bearer {await self.secret(auth.secret, redaction)}")
                 case BasicAuth():
-                    pair = self._pair(auth.secret, "user:password", redaction)
+                    pair = await self._pair(auth.secret, "user:password", redaction)
                     request = _authorized(request, f"Basic {base64.b64encode(pair.encode()).decode()}")
                 case ClientCredentialsAuth():
                     request = _authorized(request, f"Bearer {await self._token(auth, redaction)}")
@@ -84,31 +86,32 @@ class Credentials:
             if isinstance(auth, ClientCredentialsAuth):
                 self._tokens.pop(auth, None)
 
-    def _pair(self, name: str, form: str, redaction: Redaction) -> str:
-        pair = self.secret(name, redaction)
+    async def _pair(self, name: str, form: str, redaction: Redaction) -> str:
+        pair = await self.secret(name, redaction)
         redaction.cover_pair(pair, name)
         if ":" not in pair:
             raise failure(f"the secret {name} is not written as {form}; set it again")
         return pair
 
     async def _token(self, auth: ClientCredentialsAuth, redaction: Redaction) -> str:
+        pair = await self._pair(auth.secret, "client_id:client_secret", redaction)
         # One request fetches, the others that came meanwhile wait for it.
         async with self._locks.setdefault(auth, asyncio.Lock()):
             token = self._tokens.get(auth)
-            if token is None or token.ends <= self._clock():
-                token = await self._fetch(auth, redaction)
+            if token is None or token.pair != pair or token.ends <= self._clock():
+                token = await self._fetch(auth, pair, redaction)
                 self._tokens[auth] = token
         redaction.cover(token.value, auth.secret)
         return token.value
 
-    async def _fetch(self, auth: ClientCredentialsAuth, redaction: Redaction) -> _Token:
-        client_id, _, client_secret = self._pair(auth.secret, "client_id:client_secret", redaction).partition(":")
+    async def _fetch(self, auth: ClientCredentialsAuth, pair: str, redaction: Redaction) -> _Token:
+        client_id, _, client_secret = pair.partition(":")
         # RFC 6749, 2.3.1: both are form-encoded before they become Basic credentials
-        pair = f"{quote_plus(client_id)}:{quote_plus(client_secret)}"
-        redaction.cover_pair(pair, auth.secret)
+        encoded = f"{quote_plus(client_id)}:{quote_plus(client_secret)}"
+        redaction.cover_pair(encoded, auth.secret)
         form = {"grant_type": "client_credentials", **({"scope": " ".join(auth.scopes)} if auth.scopes else {})}
         headers = {
-            "authorization": f"Basic {base64.b64encode(pair.encode()).decode()}",
+            "authorization": f"Basic {base64.b64encode(encoded.encode()).decode()}",
             "accept": "application/json",
         }
         asked = self._clock()
@@ -124,7 +127,7 @@ class Credentials:
         except (httpx2.HTTPError, httpx2.InvalidURL) as e:
             told = redaction.clean(str(e)) or type(e).__name__
             raise failure(f"no token from {public_form(auth.token_url)}: {told}") from e
-        return _read_token(auth, response.status_code, body, asked)
+        return _read_token(auth, pair, response.status_code, body, asked)
 
 
 async def _bounded(response: httpx2.Response) -> bytes:
@@ -136,7 +139,7 @@ async def _bounded(response: httpx2.Response) -> bytes:
     return bytes(body)
 
 
-def _read_token(auth: ClientCredentialsAuth, status: int, body: bytes, asked: float) -> _Token:
+def _read_token(auth: ClientCredentialsAuth, pair: str, status: int, body: bytes, asked: float) -> _Token:
     try:
         answer: Any = json.loads(body)
     except (ValueError, RecursionError):
@@ -146,7 +149,7 @@ def _read_token(auth: ClientCredentialsAuth, status: int, body: bytes, asked: fl
     if status != 200 or not isinstance(value, str) or not value.isascii() or not value.isprintable() or not value:
         raise _no_token(auth, status, fields)
     seconds = float(life) if isinstance(life, int | float) and not isinstance(life, bool) else _DEFAULT_LIFE_S
-    return _Token(value, asked + max(seconds - _MARGIN_S, 0.0))
+    return _Token(value, pair, asked + max(seconds - _MARGIN_S, 0.0))
 
 
 def _no_token(auth: ClientCredentialsAuth, status: int, fields: dict[str, Any]) -> CallFault:

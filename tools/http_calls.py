@@ -63,15 +63,17 @@ class HttpCaller:
             if response.status_code == 401:
                 self._credentials.forget(backend.auth)
             try:
-                return await _answer(response, address, spec.max_result_bytes)
+                return await _answer(response, address, spec.max_result_bytes, redaction)
             finally:
                 await response.aclose()
         except DestinationRefused as e:
             raise failure(f"{address} was not called: {e}") from e
         except httpx2.ConnectError as e:
-            raise failure(f"cannot connect to {address}: the service is down or unreachable ({_reason(e)})") from e
+            raise failure(
+                f"cannot connect to {address}: the service is down or unreachable ({_reason(e, redaction)})"
+            ) from e
         except (httpx2.HTTPError, httpx2.InvalidURL) as e:
-            raise failure(f"{address} broke off: {_reason(e)}") from e
+            raise failure(f"{address} broke off: {_reason(e, redaction)}") from e
 
     async def _send(self, request: httpx2.Request) -> httpx2.Response:
         if request.method in _READING and "content-length" not in request.headers:
@@ -84,7 +86,9 @@ class HttpCaller:
         if backend.layout is None:
             laid = _in_query_or_body(backend, arguments)
         else:
-            laid = lay_out(backend, backend.layout, arguments, lambda name: self._credentials.secret(name, redaction))
+            named = {placed.secret for placed in backend.layout.placements if placed.secret is not None}
+            values = {name: await self._credentials.secret(name, redaction) for name in sorted(named)}
+            laid = lay_out(backend, backend.layout, arguments, values.__getitem__)
         laid = await self._credentials.apply(backend.auth, laid, redaction)
         headers = {"accept": "application/json", **backend.headers, **laid.headers}
         if laid.cookies:
@@ -116,16 +120,16 @@ def query_values(arguments: Mapping[str, Any]) -> dict[str, list[str]]:
     }
 
 
-async def _answer(response: httpx2.Response, address: str, limit: int) -> str:
+async def _answer(response: httpx2.Response, address: str, limit: int, redaction: Redaction) -> str:
     status = response.status_code
     if status >= 400:
-        body, _ = await _read(response, _MAX_ERROR_BYTES)
-        raise _http_fault(status, address, error_message(body, response.headers.get("content-type", "")))
+        body, complete = await _read(response, _MAX_ERROR_BYTES)
+        told = error_message(body, response.headers.get("content-type", ""))
+        # before it is shortened, which could leave half a secret that nobody recognises
+        raise _http_fault(status, address, shorten(redaction.clean(told, cut=not complete)))
     if status >= 300:
-        target = response.headers.get("location", "nowhere")
-        raise failure(
-            f"{address} redirects to {shorten(target, 200)}; the tool must be registered with its real address"
-        )
+        target = shorten(redaction.clean(response.headers.get("location", "nowhere")), 200)
+        raise failure(f"{address} redirects to {target}; the tool must be registered with its real address")
     body, complete = await _read(response, limit)
     if not complete:
         raise failure(f"the result of {address} is larger than the limit of {limit:,} bytes; ask for less")
@@ -175,8 +179,8 @@ def error_message(body: bytes, content_type: str) -> str:
     try:
         data = json.loads(text)
     except (ValueError, RecursionError):
-        return "" if "html" in content_type or text.startswith("<") else shorten(text)
-    return shorten(_message_in(data) or text)
+        return "" if "html" in content_type or text.startswith("<") else text
+    return _message_in(data) or text
 
 
 def _message_in(data: Any, depth: int = 0) -> str:
@@ -196,5 +200,5 @@ def _message_in(data: Any, depth: int = 0) -> str:
     return ""
 
 
-def _reason(error: Exception) -> str:
-    return shorten(str(error), 200) or type(error).__name__
+def _reason(error: Exception, redaction: Redaction) -> str:
+    return shorten(redaction.clean(str(error)), 200) or type(error).__name__

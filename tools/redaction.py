@@ -1,15 +1,25 @@
 """Takes the secrets of a call out of what the policy, the traces and the logs are shown.
 
-A service may repeat what it was sent ("invalid key sk-..."), an error may quote an address that carries a key.
+A service may repeat what it was sent ("invalid key sk-..."), an error may quote an address that carries a key. On the
+way a value may be written anew, once or several times: percent-encoded, escaped for JSON or HTML, in base64. Letters and
+digits stay as they are in all of these but base64, so a value is looked for with each other character in any of its forms.
 """
 
 import base64
-import json
-from collections.abc import Iterable
-from urllib.parse import quote, quote_plus
+import re
+from collections.abc import Iterator
+from html.entities import codepoint2name
 
 MIN_CHARS = 4
 """A shorter secret is no secret, and taking it out would tear unrelated text apart."""
+_MIN_BASE64_CHARS = 8
+"""Of a piece of base64, which is found by chance more easily than a value."""
+_MAX_ESCAPES = 8
+"""Backslashes before one character: JSON within JSON within JSON has seven."""
+_LONGEST_FORM = 16
+"""Characters that one may become."""
+_WORDS = re.compile(r"[A-Za-z0-9]+")
+_PARTS = re.compile(r"\\+|.", re.DOTALL)
 
 
 class Redaction:
@@ -19,23 +29,74 @@ class Redaction:
         self._shown_as: dict[str, str] = {}
 
     def cover(self, value: str, name: str) -> None:
-        """From now on, `value` and the forms in which a request carries it are shown as `[secret NAME]`."""
-        for form in _forms(value):
-            if len(form) >= MIN_CHARS:
-                self._shown_as[form] = f"[secret {name}]"
+        """From now on, `value` is shown as `[secret NAME]`, however it is written."""
+        for text in (value, *_in_base64(value)):
+            if len(text) >= MIN_CHARS:
+                self._shown_as[text] = f"[secret {name}]"
 
     def cover_pair(self, pair: str, name: str) -> None:
-        """`user:password`: the pair, what Basic makes of it, and the password alone."""
+        """`user:password`: the pair, and the password alone."""
         self.cover(pair, name)
-        self.cover(base64.b64encode(pair.encode()).decode(), name)
         self.cover(pair.partition(":")[2], name)
 
-    def clean(self, text: str) -> str:
-        for form in sorted(self._shown_as, key=len, reverse=True):
-            text = text.replace(form, self._shown_as[form])
+    def clean(self, text: str, *, cut: bool = False) -> str:
+        """
+        Args:
+            cut: the text ends where a limit ended it, maybe within a secret: as much of its end is left out as a secret may take.
+        """
+        for covered in sorted(self._shown_as, key=len, reverse=True):
+            if all(word in text for word in _WORDS.findall(covered)):
+                shown = self._shown_as[covered]
+                text = re.sub(_pattern(covered), lambda _, shown=shown: shown, text)
+        if cut and self._shown_as:
+            text = text[: -_LONGEST_FORM * max(map(len, self._shown_as))]
         return text
 
 
-def _forms(value: str) -> Iterable[str]:
-    as_json = json.dumps(value)[1:-1]
-    return {value, quote(value, safe=""), quote(value), quote_plus(value), as_json, json.dumps(as_json)[1:-1]}
+def _in_base64(value: str) -> Iterator[str]:
+    """The value alone, and what of it can be seen in the base64 of any text around it.
+
+    Base64 writes three bytes as four characters, so a value looks in one of three ways, by where it begins; the
+    characters at its ends that also carry its neighbours' bits are left out.
+    """
+    data = value.encode()
+    for encode in (base64.b64encode, base64.urlsafe_b64encode):
+        yield encode(data).decode()
+        for before in range(3):
+            begin, end = -(-before * 8 // 6), (before + len(data)) * 8 // 6
+            if end - begin >= _MIN_BASE64_CHARS:
+                yield encode(bytes(before) + data).decode()[begin:end]
+
+
+def _pattern(value: str) -> str:
+    """Each repetition is bounded and ambiguous nowhere, so that no text of a service's choice makes the search slow."""
+    forms = []
+    after_escape = False
+    for part in _PARTS.findall(value):
+        is_escape = part[0] == "\\"
+        if is_escape:
+            forms.append(f"(?:{_BACKSLASH}|u(?i:005c)){{{len(part)},{len(part) * _MAX_ESCAPES * 2}}}")
+        else:
+            forms.append(part if part.isascii() and part.isalnum() else _any_form(part, escapable=not after_escape))
+        after_escape = is_escape
+    return "".join(forms)
+
+
+def _any_form(character: str, *, escapable: bool) -> str:
+    code = ord(character)
+    escapes = f"{_BACKSLASH}{{0,{_MAX_ESCAPES}}}" if escapable else ""
+    encoded = "".join(_percent(byte) for byte in character.encode("utf-8", "replace"))
+    plus = r"|\+" if character == " " else ""
+    return f"{escapes}(?:{re.escape(character)}|u(?i:{code:04x})|{encoded}|{_entity(code)}{plus})"
+
+
+def _percent(byte: int) -> str:
+    return f"%(?:25){{0,2}}(?i:{byte:02x})"
+
+
+def _entity(code: int) -> str:
+    named = f"|{codepoint2name[code]}" if code in codepoint2name else ""
+    return f"&(?:amp;)?(?:#0{{0,4}}{code}|#[xX]0{{0,4}}(?i:{code:x}){named});"
+
+
+_BACKSLASH = rf"(?:\\|{_percent(92)}|{_entity(92)})"

@@ -25,7 +25,19 @@ from runtime.errors import (
     UnknownAdapter,
     UnknownModel,
 )
-from tools.errors import BadImport, BadToolSpec, DestinationRefused, DuplicateTool, ImportFailed, ToolError, UnknownTool
+from tools.errors import (
+    BadImport,
+    BadMasterKey,
+    BadSecret,
+    BadToolSpec,
+    DestinationRefused,
+    DuplicateTool,
+    ImportFailed,
+    SecretLocked,
+    ToolError,
+    UnknownSecret,
+    UnknownTool,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -56,6 +68,10 @@ TABLE: Mapping[type[Exception], Answer] = {
     DestinationRefused: Answer(403, INVALID, "destination_refused"),
     BadImport: Answer(400, INVALID, "bad_import"),
     ImportFailed: Answer(502, SERVER, "import_failed"),
+    BadSecret: Answer(400, INVALID, "bad_secret"),
+    UnknownSecret: Answer(404, INVALID, "secret_not_found"),
+    BadMasterKey: Answer(503, SERVER, "bad_master_key"),
+    SecretLocked: Answer(503, SERVER, "secrets_locked"),
     ToolError: Answer(400, INVALID),
     PolicyUnavailable: Answer(503, SERVER, "policy_unavailable"),
     StoreError: Answer(503, SERVER, "database_unavailable"),

@@ -1,5 +1,7 @@
 """Where settings come from, and what keeps a server from starting."""
 
+import base64
+import traceback
 from pathlib import Path
 
 import pytest
@@ -114,3 +116,26 @@ def test_a_network_or_port_that_cannot_be_read_is_named(
     monkeypatch.setenv(f"HONE_{name.upper()}", value)
     with pytest.raises(BadSettings, match=f"{name}.*{told}.*HONE_{name.upper()}"):
         load_settings()
+
+
+@pytest.mark.parametrize("given", ["canary", "canary" * 8, base64.b64encode(b"canary").decode()])
+def test_a_master_key_that_is_none_is_named_and_repeated_nowhere(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    monkeypatch.setenv("HONE_MASTER_KEY", given)
+    with pytest.raises(BadSettings, match="HONE_MASTER_KEY: entry 1 is no key") as caught:
+        load_settings()
+    assert given not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_master_key_of_the_wrong_type_is_not_repeated(tmp_path: Path) -> None:
+    (tmp_path / "hone.toml").write_text('master_key = ["canary"]\n')
+    with pytest.raises(BadSettings, match="master_key") as caught:
+        load_settings()
+    assert "canary" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_settings_that_are_printed_show_no_master_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    key = base64.b64encode(bytes(range(32))).decode()
+    monkeypatch.setenv("HONE_MASTER_KEY", key)
+    settings = load_settings()
+    assert settings.master_key is not None
+    assert key not in f"{settings!r} {settings.model_dump_json()}"

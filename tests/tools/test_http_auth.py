@@ -170,6 +170,18 @@ async def test_a_token_is_fetched_with_the_clients_credentials_once_and_renewed_
     assert service.state.asked == (f"Basic {basic}", {"grant_type": "client_credentials", "scope": "a b"})
 
 
+async def test_a_token_is_fetched_anew_once_the_credentials_are_changed(service: FastAPI, url: str) -> None:
+    values = dict(SECRETS)
+    auth = ClientCredentialsAuth(token_url=f"{url}/token", secret="PAIR")
+    async with to_this_machine().client() as client:
+        credentials = Credentials(client, EnvironmentSecrets(values))
+        first = await credentials.apply([auth], LaidOut("https://h/"), Redaction())
+        values["HONE_SECRET_PAIR"] = "bob:other-word"
+        second = await credentials.apply([auth], LaidOut("https://h/"), Redaction())
+    assert first.headers["authorization"] != second.headers["authorization"]
+    assert service.state.asked[0] == f"Basic {base64.b64encode(b'bob:other-word').decode()}"
+
+
 async def test_a_token_does_not_come_through_and_a_401_gives_a_new_one(
     executor: Executor, service: FastAPI, url: str
 ) -> None:
