@@ -37,7 +37,7 @@ async def play(
     client: AsyncOpenAI,
     visits: Sequence[Visit],
     *,
-    concurrency: int = 16,
+    concurrency: int = 32,
     progress: Callable[[int, int], None] | None = None,
 ) -> Played:
     played = Played()
