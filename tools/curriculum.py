@@ -17,6 +17,7 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import chain, count, islice
 from typing import Any
 
 from tools.examples import ClarifyExample, Example, ExecuteExample, RefuseExample
@@ -65,9 +66,13 @@ def curriculum(
     made: list[Case] = []
     for kind, stream in _streams(spec, seed).items():
         kept: list[Example] = []
-        for _, example in zip(range(per_kind * _TRIES), stream, strict=False):
+        for example in islice(stream, per_kind * _TRIES):
+            if len(kept) == per_kind:
+                break
+            if example is None:
+                continue
             key = f"{kind}/{example.utterance.casefold()}" if kind is CaseKind.ABSENT else example.utterance.casefold()
-            if len(kept) < per_kind and key not in said:
+            if key not in said:
                 said.add(key)
                 kept.append(example)
         made += [_case(spec, kind, n, example, beside, seed) for n, example in enumerate(kept)]
@@ -95,7 +100,9 @@ def digest(spec: ToolSpec, cases: Sequence[Case]) -> str:
     return hashlib.sha256(json.dumps([spec.sha256, plain], sort_keys=True).encode()).hexdigest()
 
 
-def _streams(spec: ToolSpec, seed: int) -> dict[CaseKind, Iterator[Example]]:
+def _streams(spec: ToolSpec, seed: int) -> dict[CaseKind, Iterator[Example | None]]:
+    """Without end; None is a try that came to nothing."""
+
     def rng(kind: CaseKind) -> random.Random:
         return random.Random(f"{spec.name}/{seed}/{kind}")
 
@@ -106,32 +113,28 @@ def _streams(spec: ToolSpec, seed: int) -> dict[CaseKind, Iterator[Example]]:
     }
 
 
-def _complete(spec: ToolSpec, rng: random.Random) -> Iterator[ExecuteExample]:
-    """Without end where anything can be made up: requests after the examples' wording and our own, in turn."""
+def _complete(spec: ToolSpec, rng: random.Random) -> Iterator[ExecuteExample | None]:
+    """Requests in our own words and after the examples', in turn."""
     shown = [example for example in spec.examples if isinstance(example, ExecuteExample)]
-    for turn in range(1_000):
-        example = _other_values(spec, rng, shown[turn // 2 % len(shown)]) if shown and turn % 2 else _worded(spec, rng)
-        if example is not None:
-            yield example
+    for turn in count():
+        yield _other_values(spec, rng, shown[turn // 2 % len(shown)]) if shown and turn % 2 else _worded(spec, rng)
 
 
-def _absent(spec: ToolSpec, rng: random.Random) -> Iterator[RefuseExample]:
+def _absent(spec: ToolSpec, rng: random.Random) -> Iterator[RefuseExample | None]:
     shown = [example for example in spec.examples if isinstance(example, ExecuteExample)]
-    for example in (*shown, *_complete(spec, rng)):
-        yield RefuseExample(utterance=example.utterance, category="out_of_scope")
+    for example in chain(shown, _complete(spec, rng)):
+        yield None if example is None else RefuseExample(utterance=example.utterance, category="out_of_scope")
 
 
-def _lacking(spec: ToolSpec, rng: random.Random) -> Iterator[ClarifyExample]:
+def _lacking(spec: ToolSpec, rng: random.Random) -> Iterator[ClarifyExample | None]:
     shown = [example for example in spec.examples if isinstance(example, ExecuteExample)]
     needed = [name for name in spec.required if _must_be_said(spec, name)]
-    for turn in range(1_000 if needed else 0):
+    for turn in count() if needed else ():
         if shown and turn % 2:
-            example = _cut(spec, rng, shown[turn // 2 % len(shown)], needed)
+            yield _cut(spec, rng, shown[turn // 2 % len(shown)], needed)
         else:
             gone = needed if len(needed) > 1 and turn % 6 == 4 else [rng.choice(needed)]
-            example = _worded_without(spec, rng, gone)
-        if example is not None:
-            yield example
+            yield _worded_without(spec, rng, gone)
 
 
 def _must_be_said(spec: ToolSpec, name: str) -> bool:
