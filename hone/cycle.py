@@ -8,6 +8,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from hone.home import Home
 from hone.output import console
+from learner.curriculum_rows import training_rows
 from learner.daemon import CycleReport, Learner, Stage, run_once
 from learner.replay import replay_rows
 from learner.rows import Row
@@ -53,6 +54,7 @@ async def run_cycle(
     settings: LearnerSettings,
     known_batch: str | None = None,
 ) -> CycleReport:
+    registered = here.catalogue.list()
     learner = Learner(
         store=here.traces,
         deployment=here.deployment,
@@ -62,8 +64,11 @@ async def run_cycle(
         home=here.settings.home,
         retriever=retriever,
         evaluation_rows=evaluation_rows,
-        never_train=frozenset(spec.name for spec in here.catalogue.list() if spec.never_train),
-        extra_rows=replay_rows(settings.replay, settings.seed),
+        never_train=frozenset(spec.name for spec in registered if spec.never_train),
+        extra_rows=[
+            *replay_rows(settings.replay, settings.seed),
+            *training_rows(registered, settings.curriculum, settings.seed),
+        ],
         settings=settings,
     )
     with bars() as progress:

@@ -43,7 +43,8 @@ def demo(
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
     shutil.copy(Path(__file__).parent / "demo" / "rules.json", home / RULES_FILE)
-    settings = LearnerSettings(training=TrainingSettings(seed=seed, max_steps=steps))
+    # without cases from schemas, so that the figures say what live traffic teaches
+    settings = LearnerSettings(training=TrainingSettings(seed=seed, max_steps=steps), curriculum=0)
     with city_service() as service, hone_server(home, model, port or free_port(), service=service) as url:
         names = register_tools(url, service)
         console.print(f"hone on {url} with {len(names)} tools: {', '.join(names)}")

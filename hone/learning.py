@@ -9,6 +9,7 @@ import typer
 from hone.cycle import judge, run_cycle
 from hone.home import Home, load_policy, open_home
 from hone.output import JsonOption, console, write_json
+from learner.curriculum_rows import evaluation_rows as curriculum_evaluation_rows
 from learner.daemon import CycleReport, Outcome, run_forever
 from learner.rows import Row, read_rows
 from learner.settings import LearnerSettings
@@ -31,7 +32,7 @@ def learn(
     """Verify recorded turns, train on them, and promote the adapter if it is proven better."""
     settings = LearnerSettings()
     with open_home(model=model, home=home) as here:
-        rows = evaluation_rows(here, evaluation)
+        rows = evaluation_rows(here, evaluation, settings)
 
         def tell(report: CycleReport) -> None:
             if json:
@@ -60,12 +61,14 @@ async def _cycle(
         await policy.close()
 
 
-def evaluation_rows(here: Home, given: Path | None) -> list[Row]:
-    """The operator's rows, else generated ones on tools that no one registered: enough to see that nothing got worse."""
+def evaluation_rows(here: Home, given: Path | None, settings: LearnerSettings) -> list[Row]:
+    """The operator's rows; else the cases of never-train tools, beside generated ones on tools that no one registered, which are
+    enough to see that nothing got worse."""
     own = here.settings.home / EVALUATION_FILE
     if given is not None or own.exists():
         return list(read_rows(given or own))
-    return list(generate_rows(2, "eval", GENERATED_ROWS))
+    own_tools = curriculum_evaluation_rows(here.catalogue.list(), settings.curriculum, settings.seed)
+    return [*own_tools, *generate_rows(2, "eval", GENERATED_ROWS)]
 
 
 def tell_error(error: Exception) -> None:

@@ -6,14 +6,19 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from pydantic import ValidationError
 
 from hone.home import open_home
 from hone.output import JsonOption, console, write_json
+from hone.tool_quality import warn
 from hone.tool_text import plain, plain_survey
 from runtime.outbound import open_outbound
+from tools.errors import BadToolSpec
+from tools.examples import json_path
 from tools.importers.openapi import Choice, fetch_description, load_document, survey_openapi
 from tools.importers.openapi.source import is_url
 from tools.importers.survey import Survey
+from tools.lint import lint_all
 from tools.reach import within_reach
 from tools.request_secrets import secret_names
 from tools.secrets import PREFIX
@@ -21,6 +26,8 @@ from tools.spec import HttpBackend, SideEffect
 from tools.transport import Outbound
 from tools.trimming import Change
 
+MAX_WARNINGS = 20
+"""Of an import's; `hone tools lint` has them all."""
 HomeOption = Annotated[Path | None, typer.Option(help="Where state lives.")]
 
 
@@ -47,9 +54,11 @@ def import_tools(
     with open_home(home=home) as here:
         found, shown = asyncio.run(_survey(source, choice, open_outbound(here.settings)))
         kept = here.drafts.import_all(found, shown, live=live, replace=replace)
+        findings = lint_all(kept.tools, here.catalogue.list())
     if json:
-        write_json(plain_survey(kept), json)
+        write_json(plain_survey(kept, findings), json)
     else:
+        warn(findings, most=MAX_WARNINGS)
         _tell(kept, live=live)
     if not kept.tools:
         raise typer.Exit(1)
@@ -60,6 +69,14 @@ def edit(
     rename: Annotated[str | None, typer.Option(help="New name of the tool.")] = None,
     describe: Annotated[str | None, typer.Option(help="New description of the tool.")] = None,
     side_effect: Annotated[SideEffect | None, typer.Option(help="What a call may change.")] = None,
+    owner: Annotated[str | None, typer.Option(help="Person or team.")] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="Takes the place of all tags; repeatable.")] = None,
+    examples: Annotated[
+        Path | None, typer.Option(help="JSON file: a list of utterances, each with its decision.", dir_okay=False)
+    ] = None,
+    never_train: Annotated[
+        bool | None, typer.Option("--never-train/--train", help="Measure on the tool, or learn on it.")
+    ] = None,
     drop: Annotated[list[str] | None, typer.Option(help="Leave out this optional argument; repeatable.")] = None,
     fix: Annotated[
         list[str] | None, typer.Option(metavar="ARGUMENT=VALUE", help="Always send this value (JSON, or plain text).")
@@ -70,10 +87,14 @@ def edit(
     json: JsonOption = None,
 ) -> None:
     """Change a draft before it goes live."""
-    change = Change(
+    change = _change(
         name=rename,
         description=describe,
         side_effect=side_effect,
+        owner=owner,
+        tags=tag,
+        examples=_examples(examples),
+        never_train=never_train,
         drop=tuple(drop or ()),
         fix={argument: _value(text) for argument, text in _pairs(fix, "--fix").items()},
         rename=_pairs(rename_argument, "--rename-argument"),
@@ -143,6 +164,24 @@ def _pairs(given: list[str] | None, option: str) -> dict[str, str]:
             raise typer.BadParameter(f"{option} {text!r}: write it as KEY=VALUE")
         pairs[key] = value
     return pairs
+
+
+def _change(**given: Any) -> Change:
+    """Raises: BadToolSpec: naming the field at fault."""
+    try:
+        return Change.model_validate(given)
+    except ValidationError as e:
+        first = e.errors(include_url=False)[0]
+        raise BadToolSpec(f"{json_path(first['loc'])}: {first['msg']}") from e
+
+
+def _examples(file: Path | None) -> Any:
+    if file is None:
+        return None
+    try:
+        return jsonlib.loads(file.read_text(encoding="utf-8"))
+    except jsonlib.JSONDecodeError as e:
+        raise BadToolSpec(f"{file}: line {e.lineno}: not JSON: {e.msg}") from e
 
 
 def _value(text: str) -> Any:

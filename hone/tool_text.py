@@ -1,8 +1,10 @@
 """A tool as `hone tools` shows it to programs."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from tools.importers.survey import Survey
+from tools.lint import Finding
 from tools.request_secrets import secret_names
 from tools.spec import HttpBackend, ToolSpec
 
@@ -16,6 +18,9 @@ def plain(spec: ToolSpec) -> dict[str, Any]:
         "backend": spec.backend.kind,
         "side_effect": spec.side_effect.value,
         "never_train": spec.never_train,
+        "owner": spec.owner,
+        "tags": list(spec.tags),
+        "examples": [example.model_dump(mode="json") for example in spec.examples],
         "sha256": spec.sha256,
     }
     if isinstance(spec.backend, HttpBackend):
@@ -23,5 +28,10 @@ def plain(spec: ToolSpec) -> dict[str, Any]:
     return shown
 
 
-def plain_survey(found: Survey) -> dict[str, Any]:
-    return {"tools": [plain(spec) for spec in found.tools], "skipped": [part.plain() for part in found.skipped]}
+def plain_survey(found: Survey, findings: Sequence[Finding] = ()) -> dict[str, Any]:
+    """What an import made, what it left out, and what the linter says of the rest."""
+    return {
+        "tools": [plain(spec) for spec in found.tools],
+        "skipped": [part.plain() for part in found.skipped],
+        "warnings": [finding.plain() for finding in findings],
+    }

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hone import tool_drafts
+from hone import tool_drafts, tool_quality
 from hone.home import Home, open_home
 from hone.output import JsonOption, console, show_table, write_json
 from hone.tool_text import plain, plain_survey
@@ -20,6 +20,7 @@ from tools.errors import BadToolSpec, DuplicateTool
 from tools.importers.http import http_tool
 from tools.importers.mcp import survey
 from tools.importers.survey import Skipped, Survey
+from tools.lint import lint_all
 from tools.reach import check_reach
 from tools.spec import McpHttpServer, McpStdioServer, ToolSpec
 from tools.transport import Outbound
@@ -29,6 +30,8 @@ app.command("import")(tool_drafts.import_tools)
 app.command("edit")(tool_drafts.edit)
 app.command("publish")(tool_drafts.publish)
 app.command("discard")(tool_drafts.discard)
+app.command("report")(tool_quality.report)
+app.command("lint")(tool_quality.lint_tools)
 HomeOption = Annotated[Path | None, typer.Option(help="Where state lives.")]
 
 
@@ -50,13 +53,17 @@ def add(
         raise typer.BadParameter("give one of: a definition, --mcp-command, --mcp-url, --builtin")
     with open_home(home=home) as here:
         specs, skipped = _read(here, definition, mcp_command, mcp_url, prefix)
-        _add_all(here, specs, replace=replace)
+        specs = tuple(_add_all(here, specs, replace=replace))
+        findings = lint_all(specs, here.catalogue.list())
     if json:
-        write_json(plain_survey(Survey(specs, skipped)), json)
+        write_json(plain_survey(Survey(specs, skipped), findings), json)
         return
     console.print(f"registered: {', '.join(s.name for s in specs)}")
     for part in skipped:
         console.print(f"left out: {part.name}: {part.reason}")
+    tool_quality.warn(findings, most=tool_drafts.MAX_WARNINGS)
+    if apart := [spec.name for spec in specs if spec.never_train]:
+        console.print(f"measured on, not learnt on (never_train): {', '.join(apart)}")
 
 
 def _read(
@@ -97,12 +104,12 @@ def _parse(definition: str, text: str | bytes) -> dict[str, Any]:
     return data
 
 
-def _add_all(here: Home, specs: tuple[ToolSpec, ...], *, replace: bool) -> None:
+def _add_all(here: Home, specs: tuple[ToolSpec, ...], *, replace: bool) -> list[ToolSpec]:
     """All or, where a name is taken, none."""
     taken = {s.name for s in here.catalogue.list()} & {s.name for s in specs}
     if taken and not replace:
         raise DuplicateTool(f"registered already: {', '.join(sorted(taken))}; give --replace or --prefix")
-    here.catalogue.add_all(specs, replace=replace)
+    return here.catalogue.add_all(specs, replace=replace)
 
 
 @app.command("list")

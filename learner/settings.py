@@ -104,7 +104,9 @@ class LearnerSettings(BaseSettings):
     """Rows that follow from the selected ones (`learner.variants`) and are trained on beside them."""
     replay: int = Field(default=90, ge=0)
     """Generated requests, to be asked about or refused, that are trained on beside the traces; 0: the traces alone."""
+    curriculum: int = Field(default=200, ge=0)
+    """Cases of the registered tools that are trained on beside the traces; as many of never-train tools measure; 0: none."""
     seed: int = 0
-    """Of the selection and the replay."""
+    """Of the selection, the replay and the curriculum."""
     interval_s: float = Field(default=300.0, gt=0)
     """Pause between two cycles of `run_forever`, in seconds."""

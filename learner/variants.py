@@ -21,6 +21,7 @@ from typing import Any
 from learner.matching import unwrap
 from learner.rows import ExpectedCall, GroundTruth, RewardModel, Row
 from runtime.decision import RefusalCategory
+from tools.wording import only_place, without
 
 _FORMS = {
     "email": re.compile(r"\S+@\S+"),
@@ -109,7 +110,7 @@ def lacking(rng: random.Random, row: Row, pool: Pool) -> Row | None:
     (call,) = row.truth.tool_calls
     required = _parameters(row, call.name).get("required", ())
     text: str = row.prompt[-1]["content"]
-    cut = {name: _without(text, _spoken(call.arguments.get(name))) for name in required}
+    cut = {name: without(text, _spoken(call.arguments.get(name))) for name in required}
     candidates = [name for name, rest in cut.items() if rest]
     if not candidates:
         return None
@@ -138,7 +139,7 @@ def other_values(rng: random.Random, row: Row, pool: Pool) -> Row | None:
 def _exchanged(rng: random.Random, text: str, value: Any, pool: Pool) -> tuple[str, Any] | None:
     """The text and the value after another of the same form took its place; None where that can not be done."""
     said = _spoken(value)
-    if said is None or not (place := _only_place(text, said)):
+    if said is None or not (place := only_place(text, said)):
         return None
     (plain,) = unwrap(value)[0]
     if isinstance(plain, str):
@@ -156,22 +157,6 @@ def _number_like(rng: random.Random, value: float) -> float:
         digits = len(str(abs(value)))
         return rng.randint(2, 9) if digits == 1 else rng.randint(10 ** (digits - 1), 10**digits - 1)
     return round(rng.uniform(1, max(2.0, 2 * value)), 1)
-
-
-def _without(text: str, said: str | None) -> str | None:
-    """The text with a value cut out; None where it is not there just once, or nothing would be left."""
-    if said is None or not (place := _only_place(text, said)):
-        return None
-    before, after = text[: place.start()].rstrip(), text[place.end() :].lstrip()
-    before = re.sub(r"[\s,;:/|(-]+$", "", before) if re.match(r"[,;:/|).!?]|$", after) else before
-    rest = f"{before} {after}" if after[:1].isalnum() else before + after
-    rest = re.sub(r"^[\s,;:/|)-]+", "", rest)
-    return rest if len(re.findall(r"\w+", rest)) >= 2 else None
-
-
-def _only_place(text: str, said: str) -> re.Match[str] | None:
-    places = list(re.finditer(rf"(?<!\w){re.escape(said)}(?!\w)", text, re.IGNORECASE))
-    return places[0] if len(places) == 1 else None
 
 
 def _spoken(value: Any) -> str | None:

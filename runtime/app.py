@@ -18,7 +18,7 @@ from runtime.agent.nodes import Nodes, ToolExecutor
 from runtime.agent.state import Limits
 from runtime.agent.threads import HeadStore, Threads
 from runtime.agent.turns import Turns, remembered_in
-from runtime.api import adapters, chat, errors, health, models, secrets, tool_drafts, tools, traces
+from runtime.api import adapters, chat, errors, health, models, secrets, tool_drafts, tool_report, tools, traces
 from runtime.api.origin import SameOriginOnly
 from runtime.database import open_database
 from runtime.errors import UnknownAdapter
@@ -72,7 +72,8 @@ def create_app(
     app = FastAPI(title="hone", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.add_middleware(SameOriginOnly, hosts=(*settings.allowed_hosts, settings.host))
     errors.install(app)
-    for module in (chat, models, secrets, tool_drafts, tools, traces, adapters, health, pages):
+    routed = (chat, models, secrets, tool_drafts, tool_report, tools, traces, adapters, health, pages)
+    for module in routed:
         app.include_router(module.router)
     app.mount("/static", StaticFiles(directory=pages.STATIC), name="static")
     return app

@@ -14,9 +14,11 @@ from sqlalchemy import Connection, Engine, Row, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from tools.errors import BadToolSpec, DuplicateTool, UnknownTool
+from tools.examples import example_problem
 from tools.json_schema import schema_problem
 from tools.request_layout import layout_problem
 from tools.spec import ClientBackend, HttpBackend, ToolSpec
+from tools.split import LEARNT_ON_FIRST, is_set_apart
 from tools.tables import tools
 
 RESERVED_NAMES = frozenset({"ask_user", "decline"})
@@ -48,6 +50,9 @@ def check_spec(spec: ToolSpec) -> None:
         problem = layout_problem(spec.backend, spec.parameters.get("properties", {}))
         if problem is not None:
             raise BadToolSpec(f"tool {spec.name!r}: $.backend.layout: {problem}")
+    problem = example_problem(spec.examples, spec.parameters)
+    if problem is not None:
+        raise BadToolSpec(f"tool {spec.name!r}: {problem}")
 
 
 class Catalogue:
@@ -64,11 +69,11 @@ class Catalogue:
             BadToolSpec: the definition is unsound.
             DuplicateTool: the name is active and `replace` is False, or another process has just taken it.
         """
-        self.add_all([spec], replace=replace)
-        return spec
+        (added,) = self.add_all([spec], replace=replace)
+        return added
 
-    def add_all(self, specs: Sequence[ToolSpec], *, replace: bool = False) -> None:
-        """Registers all of them in one transaction, or none.
+    def add_all(self, specs: Sequence[ToolSpec], *, replace: bool = False) -> "list[ToolSpec]":
+        """Registers all of them in one transaction, or none; gives them as they are kept.
 
         Raises: BadToolSpec, DuplicateTool: as `add`.
         """
@@ -76,8 +81,7 @@ class Catalogue:
             check_spec(spec)
         names = ", ".join(repr(spec.name) for spec in specs)
         with one_at_a_time(names), self._engine.begin() as connection:
-            for spec in specs:
-                register(connection, spec, replace=replace, now=self._now())
+            return [register(connection, spec, replace=replace, now=self._now()) for spec in specs]
 
     def get(self, name: str) -> ToolSpec:
         """Raises: UnknownTool: no active tool has that name."""
@@ -133,8 +137,8 @@ def one_at_a_time(names: str) -> Iterator[None]:
         raise DuplicateTool(f"a tool named {names} was registered at the same moment; try again") from e
 
 
-def register(connection: Connection, spec: ToolSpec, *, replace: bool, now: datetime) -> None:
-    """Writes one version within the caller's transaction.
+def register(connection: Connection, spec: ToolSpec, *, replace: bool, now: datetime) -> ToolSpec:
+    """Writes one version within the caller's transaction and gives it as it is kept.
 
     Raises: DuplicateTool: the name is active and `replace` is False.
     """
@@ -146,9 +150,11 @@ def register(connection: Connection, spec: ToolSpec, *, replace: bool, now: date
             f"a tool named {spec.name!r} is registered (version {newest.version}); "
             "replace it, remove it first, or choose another name"
         )
+    if spec.never_train is None:
+        spec = spec.model_copy(update={"never_train": _is_set_apart(connection, spec, newest)})
     if newest is not None and newest.sha256 == spec.sha256:
         connection.execute(update(tools).where(tools.c.id == newest.id).values(active=True))
-        return
+        return spec
     connection.execute(update(tools).where(tools.c.name == spec.name, tools.c.active).values(active=False))
     connection.execute(
         insert(tools).values(
@@ -160,6 +166,17 @@ def register(connection: Connection, spec: ToolSpec, *, replace: bool, now: date
             created_at=now,
         )
     )
+    return spec
+
+
+def _is_set_apart(connection: Connection, spec: ToolSpec, newest: Row | None) -> bool:
+    """The side of a tool whose definition does not name it: the one of its last version, else the one of its name."""
+    if newest is not None:
+        return ToolSpec.model_validate(newest.spec).never_train is True
+    if not is_set_apart(spec.name):
+        return False
+    learnt_on = select(tools.c.id).where(tools.c.active, tools.c.spec["backend"]["kind"].as_string() != "builtin")
+    return len(connection.execute(learnt_on.limit(LEARNT_ON_FIRST)).all()) == LEARNT_ON_FIRST
 
 
 def _version(row: Row) -> ToolVersion:

@@ -54,7 +54,7 @@ class Drafts:
                     continue
                 connection.execute(delete(tool_drafts).where(tool_drafts.c.name == spec.name))
                 if live:
-                    register(connection, spec, replace=replace, now=self._now())
+                    spec = register(connection, spec, replace=replace, now=self._now())
                 else:
                     self._insert(connection, spec, source)
                 kept.append(spec)
@@ -97,10 +97,9 @@ class Drafts:
         """
         with one_at_a_time(", ".join(names)), self._engine.begin() as connection:
             specs = [self._get(connection, name).spec for name in dict.fromkeys(names)]
-            for spec in specs:
-                register(connection, spec, replace=replace, now=self._now())
-                connection.execute(delete(tool_drafts).where(tool_drafts.c.name == spec.name))
-        return specs
+            kept = [register(connection, spec, replace=replace, now=self._now()) for spec in specs]
+            connection.execute(delete(tool_drafts).where(tool_drafts.c.name.in_([spec.name for spec in specs])))
+        return kept
 
     def discard(self, name: str) -> None:
         """Raises: UnknownTool: no draft has that name."""

@@ -43,11 +43,14 @@ def schema_problem(schema: Any) -> str | None:
     return next(_unresolvable_references(schema), None)
 
 
-def argument_errors(schema: Mapping[str, Any], arguments: Any) -> list[str]:
-    """What is wrong with `arguments`, in words that the policy can act on; empty when they fit."""
+def argument_errors(schema: Mapping[str, Any], arguments: Any, *, root: str = "") -> list[str]:
+    """What is wrong with `arguments`, in words that the policy can act on; empty when they fit.
+
+    Args: root: JSON path of the arguments, where they are part of something larger.
+    """
     if not isinstance(arguments, Mapping):
         return [f"arguments: must be an object, not {_show(arguments)}"]
-    unsound = list(_unsound_values(arguments))
+    unsound = list(_unsound_values(arguments, root))
     if unsound:
         return unsound[:MAX_ERRORS]
     validator = Draft202012Validator(
@@ -59,11 +62,11 @@ def argument_errors(schema: Mapping[str, Any], arguments: Any) -> list[str]:
         return [f"schema: the reference {e.ref!r} leads nowhere; the tool's developer must mend it"]
     except RecursionError:
         return ["schema: refers to itself without end; the tool's developer must mend it"]
-    return [_argument_error(error) for error in found[:MAX_ERRORS]]
+    return [_argument_error(error, root) for error in found[:MAX_ERRORS]]
 
 
-def _argument_error(error: ValidationError) -> str:
-    where = _path("", error.absolute_path)
+def _argument_error(error: ValidationError, root: str) -> str:
+    where = _path(root, error.absolute_path)
     return f"{where}: {_explain(error)}" if where else _explain(error)
 
 

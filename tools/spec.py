@@ -9,7 +9,9 @@ import json
 from enum import StrEnum
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from tools.examples import Example
 
 JsonSchema: TypeAlias = dict[str, Any]
 JsonValue: TypeAlias = Any
@@ -198,6 +200,12 @@ class ClientBackend(_Frozen):
 Backend: TypeAlias = Annotated[HttpBackend | McpBackend | BuiltinBackend | ClientBackend, Field(discriminator="kind")]
 
 
+Owner: TypeAlias = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=128)]
+"""A person or a team, as whoever registers the tool writes it."""
+Tag: TypeAlias = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.:/-]{0,63}$")]
+"""A word in small letters by which tools are grouped."""
+
+
 class ToolSpec(_Frozen):
     """One version of one tool."""
 
@@ -209,8 +217,13 @@ class ToolSpec(_Frozen):
     side_effect: SideEffect = SideEffect.READ
     timeout_s: float = Field(default=10.0, gt=0, le=300)
     max_result_bytes: int = Field(default=65_536, gt=0, le=10_000_000)
-    never_train: bool = False
-    """True: this tool's traces serve evaluation only."""
+    never_train: bool | None = None
+    """True: this tool's traces and cases serve evaluation only; None: the catalogue decides (`tools.split`)."""
+    # Left out of the stored form when unset, so that a definition from before them keeps its digest.
+    owner: Owner | None = Field(default=None, exclude_if=lambda value: value is None)
+    tags: tuple[Tag, ...] = Field(default=(), max_length=32, exclude_if=lambda value: not value)
+    examples: tuple[Example, ...] = Field(default=(), max_length=200, exclude_if=lambda value: not value)
+    """Utterances and what is right for each; they become cases to learn and to measure on (`tools.curriculum`)."""
 
     @property
     def required(self) -> tuple[str, ...]:

@@ -10,8 +10,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tools.errors import BadToolSpec
+from tools.examples import Example, json_path, with_parameters
 from tools.json_schema import argument_errors
-from tools.spec import HttpBackend, JsonSchema, JsonValue, RequestLayout, SideEffect, ToolSpec
+from tools.spec import HttpBackend, JsonSchema, JsonValue, Owner, RequestLayout, SideEffect, Tag, ToolSpec
 
 
 class Change(BaseModel):
@@ -24,6 +25,10 @@ class Change(BaseModel):
     side_effect: SideEffect | None = None
     timeout_s: float | None = Field(default=None, gt=0, le=300)
     never_train: bool | None = None
+    owner: Owner | None = None
+    tags: tuple[Tag, ...] | None = None
+    examples: tuple[Example, ...] | None = None
+    """In terms of the arguments as they are after the change."""
     drop: tuple[str, ...] = ()
     """Optional arguments that go away."""
     fix: dict[str, JsonValue] = {}
@@ -37,15 +42,25 @@ class Change(BaseModel):
 def changed(spec: ToolSpec, change: Change) -> ToolSpec:
     """Raises: BadToolSpec: naming the argument or the field that the change does not fit."""
     parameters, backend = _arguments_changed(spec, change)
-    fields = change.model_dump(include={"name", "description", "side_effect", "timeout_s", "never_train"})
+    fields = change.model_dump(exclude={"drop", "fix", "rename", "describe"})
     given = {key: value for key, value in fields.items() if value is not None}
+    gone = {*change.drop, *change.fix}
+    known: list[str] = [name for name in spec.parameters.get("properties", {}) if name not in gone]
+    names = {name: change.rename.get(name, name) for name in known}
+    examples = [example.model_dump() for example in with_parameters(spec.examples, names)]
     try:
         return ToolSpec.model_validate(
-            {**spec.model_dump(), **given, "parameters": parameters, "backend": backend.model_dump()}
+            {
+                **spec.model_dump(),
+                "examples": examples,
+                **given,
+                "parameters": parameters,
+                "backend": backend.model_dump(),
+            }
         )
     except ValidationError as e:
         first = e.errors(include_url=False)[0]
-        raise BadToolSpec(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from e
+        raise BadToolSpec(f"{json_path(first['loc'])}: {first['msg']}") from e
 
 
 def _arguments_changed(spec: ToolSpec, change: Change) -> tuple[JsonSchema, HttpBackend]:

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 
-from runtime.api.tools import shown, shown_survey
+from runtime.api.tools import shown, shown_survey, warnings_on
 from runtime.errors import BadRequest
 from runtime.services import Services, services
 from tools.importers.openapi import Choice, Document, fetch_description, read_document, survey_openapi
@@ -52,7 +52,8 @@ async def import_tools(body: ImportRequest, hone: Annotated[Services, Depends(se
     choice = Choice(tuple(body.only), body.base_url, body.secrets, body.prefix)
     found = await within_reach(await asyncio.to_thread(survey_openapi, document, choice), hone.outbound)
     kept = await asyncio.to_thread(hone.drafts.import_all, found, document.source, live=body.live, replace=body.replace)
-    return JSONResponse(shown_survey(kept), status_code=201 if kept.tools else 200)
+    warnings = await asyncio.to_thread(warnings_on, hone, kept.tools)
+    return JSONResponse({**shown_survey(kept), "warnings": warnings}, status_code=201 if kept.tools else 200)
 
 
 @router.get("/v1/tool-drafts")

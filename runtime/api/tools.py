@@ -4,6 +4,7 @@ Headers of endpoints and the environment of MCP servers may hold secrets: they a
 """
 
 import asyncio
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, Response
@@ -16,6 +17,7 @@ from tools.errors import DuplicateTool
 from tools.importers.http import http_tool
 from tools.importers.mcp import survey
 from tools.importers.survey import Survey
+from tools.lint import lint_all
 from tools.reach import check_reach
 from tools.request_secrets import secret_names
 from tools.spec import BuiltinBackend, HttpBackend, McpBackend, McpHttpServer, McpStdioServer, ToolSpec
@@ -54,12 +56,15 @@ async def register(body: Annotated[dict[str, Any], Body()], hone: Annotated[Serv
         raise BadRequest("replace: must be true or false", param="replace")
     if "mcp" in definition:
         found = await _survey_mcp(definition, hone)
-        await asyncio.to_thread(_add_all, hone, found.tools, replace)
-        return JSONResponse(shown_survey(found), status_code=201)
+        added = await asyncio.to_thread(_add_all, hone, found.tools, replace)
+        warnings = await asyncio.to_thread(warnings_on, hone, added)
+        kept = Survey(tuple(added), found.skipped)
+        return JSONResponse({**shown_survey(kept), "warnings": warnings}, status_code=201)
     spec = http_tool(definition)
     await check_reach(spec, hone.outbound)
-    await asyncio.to_thread(hone.catalogue.add, spec, replace=replace)
-    return JSONResponse(shown(spec), status_code=201)
+    added = await asyncio.to_thread(hone.catalogue.add, spec, replace=replace)
+    warnings = await asyncio.to_thread(warnings_on, hone, [added])
+    return JSONResponse({**shown(added), "warnings": warnings}, status_code=201)
 
 
 async def _survey_mcp(definition: dict[str, Any], hone: Services) -> Survey:
@@ -90,7 +95,7 @@ async def _survey_mcp(definition: dict[str, Any], hone: Services) -> Survey:
     return await survey(server, hone.outbound, prefix=prefix)
 
 
-def _add_all(hone: Services, specs: tuple[ToolSpec, ...], replace: bool) -> None:
+def _add_all(hone: Services, specs: tuple[ToolSpec, ...], replace: bool) -> list[ToolSpec]:
     """All or, where a name is taken, none."""
     if not replace:
         taken = {spec.name for spec in hone.catalogue.list()} & {spec.name for spec in specs}
@@ -98,7 +103,12 @@ def _add_all(hone: Services, specs: tuple[ToolSpec, ...], replace: bool) -> None
             raise DuplicateTool(
                 f"tools named {', '.join(sorted(taken))} are registered; give mcp.prefix, or send replace: true"
             )
-    hone.catalogue.add_all(specs, replace=replace)
+    return hone.catalogue.add_all(specs, replace=replace)
+
+
+def warnings_on(hone: Services, specs: Sequence[ToolSpec]) -> list[dict[str, str]]:
+    """What the linter says of tools that were just taken in."""
+    return [finding.plain() for finding in lint_all(specs, hone.catalogue.list())]
 
 
 def shown(spec: ToolSpec) -> dict[str, Any]:
@@ -113,6 +123,9 @@ def shown(spec: ToolSpec) -> dict[str, Any]:
         "timeout_s": spec.timeout_s,
         "max_result_bytes": spec.max_result_bytes,
         "never_train": spec.never_train,
+        "owner": spec.owner,
+        "tags": list(spec.tags),
+        "examples": [example.model_dump(mode="json") for example in spec.examples],
         "sha256": spec.sha256,
     }
 

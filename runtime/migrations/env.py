@@ -7,6 +7,7 @@ from alembic import context
 
 import runtime.agent.tables
 import runtime.policy.deployment
+import runtime.report.measurements
 import runtime.traces.tables
 import tools.tables
 
@@ -15,6 +16,7 @@ METADATA = [
     runtime.traces.tables.metadata,
     runtime.policy.deployment.metadata,
     runtime.agent.tables.metadata,
+    runtime.report.measurements.metadata,
 ]
 
 connection = context.config.attributes["connection"]

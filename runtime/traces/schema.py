@@ -91,3 +91,22 @@ class Verdict(_Record):
     evidence: tuple[str, ...] = ()
     """Ids of the spans that prove it."""
     decided_at: datetime
+
+
+class Sighting(_Record):
+    """One decision about a tool, what came of it and what was proved of it; without its tokens."""
+
+    trace_id: str
+    adapter: str | None
+    created_at: datetime
+    decision: Decision
+    violations: tuple[str, ...] = ()
+    outcomes: tuple[ToolOutcome, ...] = ()
+    verdict: VerdictOutcome | None = None
+    reason: str | None = None
+    ground_truth: dict[str, Any] | None = None
+
+    @property
+    def truth(self) -> str | None:
+        """The kind of decision that would have been right; None: not proved."""
+        return None if self.ground_truth is None else self.ground_truth.get("decision")

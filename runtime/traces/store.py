@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from runtime.database import Clock, reading, upsert, utc_now, writing
 from runtime.errors import TraceNotFound
-from runtime.traces.schema import Span, Trace, Verdict, VerdictOutcome
+from runtime.traces.schema import Sighting, Span, Trace, Verdict, VerdictOutcome
 from runtime.traces.tables import spans, traces, verdicts
 
 _CHUNK = 500
@@ -112,6 +112,40 @@ class TraceStore:
         query = sa.select(verdicts).join_from(verdicts, spans).join(traces).where(traces.c.thread_id == thread_id)
         with reading(self._engine) as connection:
             return {row.span_id: _verdict(row) for row in connection.execute(query)}
+
+    def sightings(self, tool: str, *, limit: int = 10_000) -> builtins.list[Sighting]:
+        """Decisions that name a tool, or whose verdict does, newest turn first; `limit` keeps the newest.
+
+        The name is looked for in the stored JSON, so one that only occurs as a value is among them too.
+        """
+        quoted = f'"{tool}"'
+        named = sa.or_(
+            *(
+                sa.cast(column, sa.Text).contains(quoted, autoescape=True)
+                for column in (spans.c.decision, verdicts.c.ground_truth)
+            )
+        )
+        query = (
+            sa.select(
+                spans.c.trace_id,
+                traces.c.adapter,
+                traces.c.created_at,
+                spans.c.decision,
+                spans.c.violations,
+                spans.c.outcomes,
+                verdicts.c.outcome.label("verdict"),
+                verdicts.c.reason,
+                verdicts.c.ground_truth,
+            )
+            .select_from(spans)
+            .join(traces)
+            .outerjoin(verdicts)
+            .where(named)
+            .order_by(traces.c.created_at.desc(), traces.c.seq.desc(), spans.c["index"])
+            .limit(limit)
+        )
+        with reading(self._engine) as connection:
+            return [Sighting.model_validate(dict(row)) for row in connection.execute(query).mappings()]
 
     def judged_spans(
         self,

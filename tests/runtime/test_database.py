@@ -12,6 +12,7 @@ from sqlalchemy import exc
 
 import runtime.agent.tables
 import runtime.policy.deployment
+import runtime.report.measurements
 import runtime.traces.tables
 import tools.tables
 from runtime.database import UtcDateTime, dump_json, open_database, reading, writing
@@ -22,6 +23,7 @@ METADATA = [
     runtime.traces.tables.metadata,
     runtime.policy.deployment.metadata,
     runtime.agent.tables.metadata,
+    runtime.report.measurements.metadata,
 ]
 
 

@@ -30,4 +30,5 @@ class Builtin:
             },
             backend=BuiltinBackend(function=self.name),
             side_effect=self.side_effect,
+            never_train=False,
         )

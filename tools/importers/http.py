@@ -3,7 +3,8 @@
     {"name": "find_flights", "description": "...", "parameters": {JSON Schema},
      "endpoint": {"url": "https://...", "method": "POST", "headers": {...},
                   "auth": [{"kind": "bearer", "secret": "FLIGHTS"}]},
-     "side_effect": "read", "timeout_s": 10}
+     "side_effect": "read", "timeout_s": 10, "owner": "travel team", "tags": ["travel"],
+     "examples": [{"utterance": "...", "decision": "execute", "arguments": {...}}]}
 
 Pure: the endpoint is not called. Where the side effect is left open, the method's meaning in HTTP (RFC 9110, 9.2)
 decides: GET and HEAD read, PUT and DELETE are idempotent, POST and PATCH write.
@@ -18,7 +19,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from tools.catalogue import check_spec
 from tools.errors import BadToolSpec
-from tools.spec import HttpBackend, HttpMethod, RequestLayout, SideEffect, ToolSpec
+from tools.examples import Example, json_path
+from tools.spec import HttpBackend, HttpMethod, Owner, RequestLayout, SideEffect, Tag, ToolSpec
 
 BY_METHOD: Mapping[HttpMethod, SideEffect] = {
     "GET": SideEffect.READ,
@@ -80,7 +82,10 @@ class _Definition(BaseModel):
     side_effect: SideEffect | None = None
     timeout_s: float | None = None
     max_result_bytes: int | None = None
-    never_train: bool = False
+    never_train: bool | None = None
+    owner: Owner | None = None
+    tags: tuple[Tag, ...] = ()
+    examples: tuple[Example, ...] = ()
 
 
 def http_tool(definition: Mapping[str, Any]) -> ToolSpec:
@@ -95,6 +100,9 @@ def http_tool(definition: Mapping[str, Any]) -> ToolSpec:
             backend=HttpBackend(**given.endpoint.model_dump()),
             side_effect=given.side_effect or BY_METHOD[given.endpoint.method],
             never_train=given.never_train,
+            owner=given.owner,
+            tags=given.tags,
+            examples=given.examples,
             **limits,
         )
     except ValidationError as e:
@@ -105,9 +113,9 @@ def http_tool(definition: Mapping[str, Any]) -> ToolSpec:
 
 def _first_fault(error: ValidationError, definition: Mapping[str, Any]) -> str:
     first = error.errors(include_url=False, include_context=False)[0]
-    field = ".".join(str(part) for part in first["loc"]) or "$"
+    field = json_path(first["loc"])
     message = first["msg"].removeprefix("Value error, ")
     name = definition.get("name")
     known = ", ".join(_Definition.model_fields)
     hint = f"; the fields are: {known}" if first["type"] == "extra_forbidden" and len(first["loc"]) == 1 else ""
-    return f"tool {name!r}: $.{field}: {message}{hint}"
+    return f"tool {name!r}: {field}: {message}{hint}"
