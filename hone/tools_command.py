@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hone import tool_drafts
+from hone import tool_calls, tool_drafts
 from hone.home import Home, open_home
 from hone.output import JsonOption, console, show_table, write_json
 from hone.tool_text import plain, plain_survey
@@ -29,6 +29,8 @@ app.command("import")(tool_drafts.import_tools)
 app.command("edit")(tool_drafts.edit)
 app.command("publish")(tool_drafts.publish)
 app.command("discard")(tool_drafts.discard)
+app.command("calls")(tool_calls.calls)
+app.command("settle")(tool_calls.settle)
 HomeOption = Annotated[Path | None, typer.Option(help="Where state lives.")]
 
 

@@ -6,7 +6,10 @@ ToolError
 ├── DuplicateTool       the name is taken
 ├── ImportFailed        a source of tools (MCP server, address, file) cannot be read
 │   └── BadImport       it was read, and is no description of tools, or not one that can be used as asked
-└── DestinationRefused  an address that tools may not call
+├── DestinationRefused  an address that tools may not call
+├── JournalUnavailable  what is called cannot be written down, so nothing is called
+├── CallNotFound        no such tool call on record
+└── CallNotUnknown      the outcome of the call is known, so there is nothing to settle
 
 A call that fails is not an exception: `tools.execution` returns a `CallResult` that the policy is shown.
 """
@@ -37,4 +40,16 @@ class BadImport(ImportFailed):
 
 
 class DestinationRefused(ToolError):
+    pass
+
+
+class JournalUnavailable(ToolError):
+    pass
+
+
+class CallNotFound(ToolError):
+    pass
+
+
+class CallNotUnknown(ToolError):
     pass

@@ -38,6 +38,10 @@ class CallStatus(StrEnum):
     """The tool broke (HTTP 5xx, exception, unreadable answer)."""
     TIMEOUT = "timeout"
     UNKNOWN_TOOL = "unknown_tool"
+    BUSY = "busy"
+    """Not called: the tool was at the limit that its developer set, for as long as a call may take."""
+    UNKNOWN = "unknown"
+    """A write that may have happened: it was sent, and no answer says what came of it. A person settles it."""
 
 
 class _Frozen(BaseModel):
@@ -151,9 +155,11 @@ class HttpBackend(_Frozen):
     url: str
     method: HttpMethod = "POST"
     headers: dict[str, str] = {}
-    # Both are left out of the stored form when unset, so that a definition from before them keeps its digest.
+    # These are left out of the stored form when unset, so that a definition from before them keeps its digest.
     layout: RequestLayout | None = Field(default=None, exclude_if=lambda value: value is None)
     auth: tuple[Auth, ...] = Field(default=(), exclude_if=lambda value: not value)
+    signing_secret: SecretName | None = Field(default=None, exclude_if=lambda value: value is None)
+    """Signs each request by Standard Webhooks, so that the service can tell who calls (`tools.webhook_signature`)."""
 
 
 class McpStdioServer(_Frozen):
@@ -211,6 +217,10 @@ class ToolSpec(_Frozen):
     max_result_bytes: int = Field(default=65_536, gt=0, le=10_000_000)
     never_train: bool = False
     """True: this tool's traces serve evaluation only."""
+    max_concurrent: int | None = Field(default=None, ge=1, le=10_000, exclude_if=lambda value: value is None)
+    """Calls of one server at the same time; None: no limit."""
+    max_per_minute: int | None = Field(default=None, ge=1, le=1_000_000, exclude_if=lambda value: value is None)
+    """Calls of one server within a minute; None: no limit."""
 
     @property
     def required(self) -> tuple[str, ...]:

@@ -1,6 +1,21 @@
-"""Where tools are kept: one row for each version of each registered tool, one for each draft."""
+"""Where tools are kept: one row for each version of each registered tool, for each draft, and for each call."""
 
-from sqlalchemy import JSON, Boolean, Column, DateTime, Integer, MetaData, String, Table, Text, UniqueConstraint
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Float,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
 
 metadata = MetaData()
 
@@ -25,3 +40,34 @@ tool_drafts = Table(
     Column("source", Text, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False),
 )
+
+tool_calls = Table(
+    "tool_calls",
+    metadata,
+    Column("seq", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("call_id", String(256), nullable=False),
+    Column("tool", String(64), nullable=False),
+    Column("tool_sha256", String(64), nullable=False),
+    Column("arguments", JSON, nullable=False),
+    Column("side_effect", String(16), nullable=False),
+    Column("idempotency_key", String(256)),
+    Column("status", String(16), nullable=False),
+    Column("owner", String(64), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("content", Text),
+    Column("latency_ms", Float),
+    Column("started_at", DateTime(timezone=True), nullable=False),
+    Column("deadline", DateTime(timezone=True), nullable=False),
+    Column("finished_at", DateTime(timezone=True)),
+    Column("note", Text),
+    Column("settled_at", DateTime(timezone=True)),
+    UniqueConstraint("call_id", name="uq_tool_calls_call_id"),
+    Index(
+        "ix_tool_calls_open",
+        "status",
+        "seq",
+        sqlite_where=text("status IN ('started', 'unknown')"),
+        postgresql_where=text("status IN ('started', 'unknown')"),
+    ),
+)
+"""One row for each call of a tool; `tools.journal` says what the columns mean."""

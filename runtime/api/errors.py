@@ -25,7 +25,18 @@ from runtime.errors import (
     UnknownAdapter,
     UnknownModel,
 )
-from tools.errors import BadImport, BadToolSpec, DestinationRefused, DuplicateTool, ImportFailed, ToolError, UnknownTool
+from tools.errors import (
+    BadImport,
+    BadToolSpec,
+    CallNotFound,
+    CallNotUnknown,
+    DestinationRefused,
+    DuplicateTool,
+    ImportFailed,
+    JournalUnavailable,
+    ToolError,
+    UnknownTool,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -54,6 +65,9 @@ TABLE: Mapping[type[Exception], Answer] = {
     UnknownTool: Answer(404, INVALID, "tool_not_found"),
     DuplicateTool: Answer(409, INVALID, "duplicate_tool"),
     DestinationRefused: Answer(403, INVALID, "destination_refused"),
+    JournalUnavailable: Answer(503, SERVER, "journal_unavailable"),
+    CallNotFound: Answer(404, INVALID, "tool_call_not_found"),
+    CallNotUnknown: Answer(409, INVALID, "tool_call_not_unknown"),
     BadImport: Answer(400, INVALID, "bad_import"),
     ImportFailed: Answer(502, SERVER, "import_failed"),
     ToolError: Answer(400, INVALID),
