@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy import event
 
 from tests.runtime.agent_parts import tool
 from tools.catalogue import Catalogue
@@ -190,7 +191,7 @@ async def test_a_call_costs_two_writing_commits_and_a_read_one(
         if statement.startswith(("INSERT", "UPDATE", "DELETE")):
             written.append(statement)
 
-    sa.event.listen(engine, "before_cursor_execute", note)
+    event.listen(engine, "before_cursor_execute", note)
     await executor.run(spec, OSLO, call_id="c1")
     assert len(written) == commits
 
