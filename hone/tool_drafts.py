@@ -17,7 +17,7 @@ from tools.importers.survey import Survey
 from tools.reach import within_reach
 from tools.request_secrets import secret_names
 from tools.secrets import PREFIX
-from tools.spec import HttpBackend, SideEffect
+from tools.spec import ApprovalRule, HttpBackend, SideEffect
 from tools.transport import Outbound
 from tools.trimming import Change
 
@@ -60,6 +60,7 @@ def edit(
     rename: Annotated[str | None, typer.Option(help="New name of the tool.")] = None,
     describe: Annotated[str | None, typer.Option(help="New description of the tool.")] = None,
     side_effect: Annotated[SideEffect | None, typer.Option(help="What a call may change.")] = None,
+    approval: Annotated[ApprovalRule | None, typer.Option(help="Which calls wait for a person.")] = None,
     drop: Annotated[list[str] | None, typer.Option(help="Leave out this optional argument; repeatable.")] = None,
     fix: Annotated[
         list[str] | None, typer.Option(metavar="ARGUMENT=VALUE", help="Always send this value (JSON, or plain text).")
@@ -74,6 +75,7 @@ def edit(
         name=rename,
         description=describe,
         side_effect=side_effect,
+        approval=approval,
         drop=tuple(drop or ()),
         fix={argument: _value(text) for argument, text in _pairs(fix, "--fix").items()},
         rename=_pairs(rename_argument, "--rename-argument"),

@@ -26,6 +26,17 @@ class SideEffect(StrEnum):
     """Changes the world at each run: never run again unasked."""
 
 
+class ApprovalRule(StrEnum):
+    """What a tool's developer says about calls that change something."""
+
+    BY_EFFECT = "by_effect"
+    """A write waits for a person."""
+    ALWAYS = "always"
+    """Every call waits for a person."""
+    WAIVED = "waived"
+    """The developer needs no approval; it counts only where the operator says the same."""
+
+
 class CallStatus(StrEnum):
     """What came of one tool call."""
 
@@ -38,6 +49,10 @@ class CallStatus(StrEnum):
     """The tool broke (HTTP 5xx, exception, unreadable answer)."""
     TIMEOUT = "timeout"
     UNKNOWN_TOOL = "unknown_tool"
+    DECLINED = "declined"
+    """Not run: a person said no."""
+    LAPSED = "lapsed"
+    """Not run: nobody approved it in time, or what was approved is no longer what would run."""
 
 
 class _Frozen(BaseModel):
@@ -207,6 +222,10 @@ class ToolSpec(_Frozen):
     """JSON Schema (draft 2020-12) of the arguments; its top level is an object."""
     backend: Backend
     side_effect: SideEffect = SideEffect.READ
+    # Left out of the stored form by default, so that a definition from before it keeps its digest.
+    approval: ApprovalRule = Field(
+        default=ApprovalRule.BY_EFFECT, exclude_if=lambda value: value is ApprovalRule.BY_EFFECT
+    )
     timeout_s: float = Field(default=10.0, gt=0, le=300)
     max_result_bytes: int = Field(default=65_536, gt=0, le=10_000_000)
     never_train: bool = False

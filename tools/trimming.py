@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tools.errors import BadToolSpec
 from tools.json_schema import argument_errors
-from tools.spec import HttpBackend, JsonSchema, JsonValue, RequestLayout, SideEffect, ToolSpec
+from tools.spec import ApprovalRule, HttpBackend, JsonSchema, JsonValue, RequestLayout, SideEffect, ToolSpec
 
 
 class Change(BaseModel):
@@ -22,6 +22,7 @@ class Change(BaseModel):
     name: str | None = None
     description: str | None = None
     side_effect: SideEffect | None = None
+    approval: ApprovalRule | None = None
     timeout_s: float | None = Field(default=None, gt=0, le=300)
     never_train: bool | None = None
     drop: tuple[str, ...] = ()
@@ -37,7 +38,7 @@ class Change(BaseModel):
 def changed(spec: ToolSpec, change: Change) -> ToolSpec:
     """Raises: BadToolSpec: naming the argument or the field that the change does not fit."""
     parameters, backend = _arguments_changed(spec, change)
-    fields = change.model_dump(include={"name", "description", "side_effect", "timeout_s", "never_train"})
+    fields = change.model_dump(include={"name", "description", "side_effect", "approval", "timeout_s", "never_train"})
     given = {key: value for key, value in fields.items() if value is not None}
     try:
         return ToolSpec.model_validate(

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from tools.catalogue import check_spec
 from tools.errors import BadToolSpec
-from tools.spec import HttpBackend, HttpMethod, RequestLayout, SideEffect, ToolSpec
+from tools.spec import ApprovalRule, HttpBackend, HttpMethod, RequestLayout, SideEffect, ToolSpec
 
 BY_METHOD: Mapping[HttpMethod, SideEffect] = {
     "GET": SideEffect.READ,
@@ -78,6 +78,7 @@ class _Definition(BaseModel):
     parameters: dict[str, Any]
     endpoint: _Endpoint
     side_effect: SideEffect | None = None
+    approval: ApprovalRule = ApprovalRule.BY_EFFECT
     timeout_s: float | None = None
     max_result_bytes: int | None = None
     never_train: bool = False
@@ -94,6 +95,7 @@ def http_tool(definition: Mapping[str, Any]) -> ToolSpec:
             parameters=given.parameters,
             backend=HttpBackend(**given.endpoint.model_dump()),
             side_effect=given.side_effect or BY_METHOD[given.endpoint.method],
+            approval=given.approval,
             never_train=given.never_train,
             **limits,
         )
