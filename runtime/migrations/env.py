@@ -6,6 +6,7 @@ The tables named here are what `alembic revision --autogenerate` and the drift t
 from alembic import context
 
 import runtime.agent.tables
+import runtime.approvals.tables
 import runtime.policy.deployment
 import runtime.traces.tables
 import tools.tables
@@ -15,6 +16,7 @@ METADATA = [
     runtime.traces.tables.metadata,
     runtime.policy.deployment.metadata,
     runtime.agent.tables.metadata,
+    runtime.approvals.tables.metadata,
 ]
 
 connection = context.config.attributes["connection"]

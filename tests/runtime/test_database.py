@@ -11,6 +11,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import exc
 
 import runtime.agent.tables
+import runtime.approvals.tables
 import runtime.policy.deployment
 import runtime.traces.tables
 import tools.tables
@@ -22,6 +23,7 @@ METADATA = [
     runtime.traces.tables.metadata,
     runtime.policy.deployment.metadata,
     runtime.agent.tables.metadata,
+    runtime.approvals.tables.metadata,
 ]
 
 
