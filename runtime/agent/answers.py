@@ -12,7 +12,6 @@ from runtime.agent.threads import Threads
 from runtime.agent.turns import RunningTurn, Turns
 from runtime.approvals.schema import Approval, Verdict
 from runtime.approvals.store import ApprovalStore
-from runtime.errors import StoreError
 
 log = structlog.get_logger(__name__)
 
@@ -31,6 +30,7 @@ class Answers:
         self._turns = turns
         self._poll_s = poll_s
         self._going_on: dict[str, asyncio.Task[None]] = {}
+        self._last_complaint: str | None = None
 
     async def decide(
         self, approval_id: str, verdict: Verdict, *, via: str, thread_id: str | None = None
@@ -55,8 +55,8 @@ class Answers:
         while True:
             try:
                 await self.catch_up()
-            except StoreError as e:
-                log.error("waiting turns not looked for", error=str(e))
+            except Exception as e:  # whatever the database's driver raises: the next look may do better
+                self._complain("waiting turns not looked for", e)
             await asyncio.sleep(self._poll_s)
 
     async def catch_up(self) -> None:
@@ -80,7 +80,14 @@ class Answers:
             if turn is not None:
                 await turn.result()
         except Exception as e:  # the turn's own failure is on record; the next look tries what has not begun
-            log.error("a turn that waited failed", approval=due.id, trace=due.trace_id, error=str(e))
+            self._complain(f"the turn {due.trace_id} that waited failed", e)
+
+    def _complain(self, about: str, error: Exception) -> None:
+        """Once, not at each look."""
+        said = f"{about}: {type(error).__name__}: {error}"
+        if said != self._last_complaint:
+            log.error(said)
+        self._last_complaint = said
 
     async def _go_on(self, due: Approval) -> RunningTurn | None:
         """None: it has gone on in the meantime."""

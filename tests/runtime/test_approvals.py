@@ -8,13 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langgraph.runtime import Runtime
 
-from runtime.agent.consent import WORDS, ConsentRules
+from runtime.agent.consent import WORDS, ConsentRules, call_digest
+from runtime.agent.messages import PendingCall
+from runtime.agent.nodes import Nodes
+from runtime.agent.state import Limits, TurnContext
 from runtime.agent.turns import TurnResult
 from runtime.approvals.schema import Approval, ApprovalState, Verdict, Why
 from runtime.database import utc_now
-from runtime.decision import DecisionKind
+from runtime.decision import DecisionKind, Execute, ToolCall
 from runtime.errors import ApprovalExpired, ApprovalNotFound, ApprovalSpent, PolicyUnavailable
+from runtime.policy.base import SamplingParams
 from runtime.prompt import Renderer
 from runtime.traces.schema import TraceStatus
 from runtime.verify.verdict import judge_thread
@@ -293,6 +298,48 @@ async def test_an_approval_of_other_arguments_lets_nothing_run(tmp_path: Path, r
         done = await (await agent.turns.go_on(thread, forged)).result()
         assert agent.executor.calls == []
         assert [o.status for o in done.trace.spans[0].outcomes] == [CallStatus.LAPSED]
+
+
+async def test_a_call_altered_after_its_approval_does_not_run(tmp_path: Path, renderer: Renderer) -> None:
+    bergen = Execute(calls=(ToolCall(name="book", arguments={"city": "Bergen"}),))
+    async with agent_with(tmp_path, renderer, [BOOK_OSLO]) as agent:
+        asked = await agent.say("book Oslo", thread="t")
+        given = agent.approvals.decide(waiting(asked), Verdict.APPROVE, via="http")
+        (span,) = asked.trace.spans
+        altered = span.model_copy(update={"decision": bergen}).model_dump(mode="json")
+        state: Any = {
+            "messages": [],
+            "spans": [altered],
+            "asks": [given.ask.model_dump(mode="json")],
+            "consents": {given.ask.call_id: {"approval": given.id, "state": given.state.value}},
+        }
+        context = TurnContext("t", None, SamplingParams(), {"book": BOOK})
+        nodes = Nodes(agent.policy, renderer, agent.executor, Limits(), agent.approvals)
+        changed = await nodes.execute(state, Runtime(context=context))
+        assert agent.executor.calls == []
+        assert changed["spans"][0]["outcomes"][0]["status"] == "lapsed"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        ("u", "c", BOOK, {"n": 1}),
+        ("t", "d", BOOK, {"n": 1}),
+        ("t", "c", RENAME, {"n": 1}),
+        ("t", "c", BOOK.model_copy(update={"timeout_s": 9.0}), {"n": 1}),
+        ("t", "c", BOOK, {"n": 2}),
+        ("t", "c", BOOK, {"n": 1.0}),
+        ("t", "c", BOOK, {"n": "1"}),
+        ("t", "c", BOOK, {"n": True}),
+        ("t", "c", BOOK, {"n": 1, "m": None}),
+    ],
+)
+def test_an_approval_is_bound_to_all_that_it_was_given_for(other: tuple[str, str, ToolSpec, dict[str, Any]]) -> None:
+    def digest(thread: str, call: str, spec: ToolSpec, arguments: dict[str, Any]) -> str:
+        return call_digest(thread, PendingCall(id=call, call=ToolCall(name=spec.name, arguments=arguments)), spec)
+
+    assert digest("t", "c", BOOK, {"n": 1}) != digest(*other)
+    assert digest("t", "c", BOOK, {"a": 1, "b": 2}) == digest("t", "c", BOOK, {"b": 2, "a": 1})
 
 
 async def test_a_tool_that_changed_meanwhile_is_not_called(tmp_path: Path, renderer: Renderer) -> None:
