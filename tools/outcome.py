@@ -7,6 +7,7 @@ A `CallFault` stays inside `tools`: backends and built-in functions raise it, `t
 import json
 from dataclasses import dataclass
 
+from tools.question import Question
 from tools.spec import CallStatus
 
 NO_CONTENT = "(no content)"
@@ -21,14 +22,17 @@ class CallResult:
     content: str
     """What the policy is shown: the tool's result as text, or `error_text`."""
     latency_ms: float
+    question: Question | None = None
+    """What the tool waits to know, where the status is `input_required`."""
 
 
 class CallFault(Exception):
     """One call did not work; the message is for the policy: it names the value and what to do instead."""
 
-    def __init__(self, status: CallStatus, message: str) -> None:
+    def __init__(self, status: CallStatus, message: str, question: Question | None = None) -> None:
         super().__init__(message)
         self.status = status
+        self.question = question
 
 
 def refusal(message: str) -> CallFault:

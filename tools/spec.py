@@ -38,6 +38,10 @@ class CallStatus(StrEnum):
     """The tool broke (HTTP 5xx, exception, unreadable answer)."""
     TIMEOUT = "timeout"
     UNKNOWN_TOOL = "unknown_tool"
+    QUARANTINED = "quarantined"
+    """Refused before the call: the tool's server has changed its definition, and nobody has accepted that."""
+    INPUT_REQUIRED = "input_required"
+    """Under way: the tool asks the user something before it goes on."""
 
 
 class _Frozen(BaseModel):
@@ -180,6 +184,8 @@ class McpBackend(_Frozen):
     server: Annotated[McpStdioServer | McpHttpServer, Field(discriminator="transport")]
     remote_name: str
     """The tool's name on its server; `ToolSpec.name` may differ."""
+    definition: dict[str, Any] | None = Field(default=None, exclude_if=lambda value: value is None)
+    """The tool's definition as its server gave it, to which the tool is pinned; None: registered before there were pins."""
 
 
 class BuiltinBackend(_Frozen):
@@ -189,13 +195,22 @@ class BuiltinBackend(_Frozen):
     function: str
 
 
+class PythonBackend(_Frozen):
+    """A function of the program that hone is embedded in, found by name in its `tools.PythonTools`."""
+
+    kind: Literal["python"] = "python"
+    function: str
+
+
 class ClientBackend(_Frozen):
     """A tool that the chat client sent and will run itself."""
 
     kind: Literal["client"] = "client"
 
 
-Backend: TypeAlias = Annotated[HttpBackend | McpBackend | BuiltinBackend | ClientBackend, Field(discriminator="kind")]
+Backend: TypeAlias = Annotated[
+    HttpBackend | McpBackend | BuiltinBackend | PythonBackend | ClientBackend, Field(discriminator="kind")
+]
 
 
 class ToolSpec(_Frozen):

@@ -1,4 +1,4 @@
-"""Where tools are kept: one row for each version of each registered tool, one for each draft."""
+"""Where tools are kept: one row for each version of each registered tool, one for each draft, one for each hold on a tool."""
 
 from sqlalchemy import JSON, Boolean, Column, DateTime, Integer, MetaData, String, Table, Text, UniqueConstraint
 
@@ -24,4 +24,14 @@ tool_drafts = Table(
     Column("spec", JSON, nullable=False),
     Column("source", Text, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False),
+)
+
+tool_holds = Table(
+    "tool_holds",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("kind", String(16), primary_key=True),
+    Column("reason", Text, nullable=False),
+    Column("offered", JSON(none_as_null=True)),
+    Column("since", DateTime(timezone=True), nullable=False),
 )

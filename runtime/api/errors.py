@@ -25,7 +25,16 @@ from runtime.errors import (
     UnknownAdapter,
     UnknownModel,
 )
-from tools.errors import BadImport, BadToolSpec, DestinationRefused, DuplicateTool, ImportFailed, ToolError, UnknownTool
+from tools.errors import (
+    BadImport,
+    BadToolSpec,
+    DestinationRefused,
+    DuplicateTool,
+    ImportFailed,
+    NotHeld,
+    ToolError,
+    UnknownTool,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -53,6 +62,7 @@ TABLE: Mapping[type[Exception], Answer] = {
     BadToolSpec: Answer(400, INVALID, "bad_tool"),
     UnknownTool: Answer(404, INVALID, "tool_not_found"),
     DuplicateTool: Answer(409, INVALID, "duplicate_tool"),
+    NotHeld: Answer(409, INVALID, "not_quarantined"),
     DestinationRefused: Answer(403, INVALID, "destination_refused"),
     BadImport: Answer(400, INVALID, "bad_import"),
     ImportFailed: Answer(502, SERVER, "import_failed"),
