@@ -62,7 +62,7 @@ async def run_cycle(
         home=here.settings.home,
         retriever=retriever,
         evaluation_rows=evaluation_rows,
-        never_train=frozenset(spec.name for spec in here.catalogue.list() if spec.never_train),
+        never_train=frozenset(spec.name for spec in here.catalogue.registered() if spec.never_train),
         extra_rows=replay_rows(settings.replay, settings.seed),
         settings=settings,
     )

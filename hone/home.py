@@ -14,6 +14,7 @@ from runtime.settings import Settings, load_settings
 from runtime.traces.store import TraceStore
 from tools.catalogue import Catalogue
 from tools.drafts import Drafts
+from tools.holds import Holds
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,10 @@ class Home:
     @property
     def drafts(self) -> Drafts:
         return Drafts(self.engine)
+
+    @property
+    def holds(self) -> Holds:
+        return Holds(self.engine)
 
     @property
     def traces(self) -> TraceStore:

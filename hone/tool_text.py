@@ -24,4 +24,8 @@ def plain(spec: ToolSpec) -> dict[str, Any]:
 
 
 def plain_survey(found: Survey) -> dict[str, Any]:
-    return {"tools": [plain(spec) for spec in found.tools], "skipped": [part.plain() for part in found.skipped]}
+    return {
+        "tools": [plain(spec) for spec in found.tools],
+        "skipped": [part.plain() for part in found.skipped],
+        "flagged": [part.plain() for part in found.flagged],
+    }

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hone import tool_drafts
+from hone import tool_drafts, tool_holds
 from hone.home import Home, open_home
 from hone.output import JsonOption, console, show_table, write_json
 from hone.tool_text import plain, plain_survey
@@ -17,6 +17,7 @@ from runtime.outbound import open_outbound
 from tools.builtin import builtin_tools
 from tools.documents import fetch_document
 from tools.errors import BadToolSpec, DuplicateTool
+from tools.holds import Standing
 from tools.importers.http import http_tool
 from tools.importers.mcp import survey
 from tools.importers.survey import Skipped, Survey
@@ -29,6 +30,10 @@ app.command("import")(tool_drafts.import_tools)
 app.command("edit")(tool_drafts.edit)
 app.command("publish")(tool_drafts.publish)
 app.command("discard")(tool_drafts.discard)
+app.command("diff")(tool_holds.diff)
+app.command("accept")(tool_holds.accept)
+app.command("disable")(tool_holds.disable)
+app.command("enable")(tool_holds.enable)
 HomeOption = Annotated[Path | None, typer.Option(help="Where state lives.")]
 
 
@@ -50,13 +55,15 @@ def add(
         raise typer.BadParameter("give one of: a definition, --mcp-command, --mcp-url, --builtin")
     with open_home(home=home) as here:
         specs, skipped = _read(here, definition, mcp_command, mcp_url, prefix)
-        _add_all(here, specs, replace=replace)
+        found = Survey(specs, skipped)
+        _add_all(here, found, replace=replace)
     if json:
-        write_json(plain_survey(Survey(specs, skipped)), json)
+        write_json(plain_survey(found), json)
         return
     console.print(f"registered: {', '.join(s.name for s in specs)}")
     for part in skipped:
         console.print(f"left out: {part.name}: {part.reason}")
+    tool_holds.tell_flagged(found.flagged)
 
 
 def _read(
@@ -97,12 +104,12 @@ def _parse(definition: str, text: str | bytes) -> dict[str, Any]:
     return data
 
 
-def _add_all(here: Home, specs: tuple[ToolSpec, ...], *, replace: bool) -> None:
+def _add_all(here: Home, found: Survey, *, replace: bool) -> None:
     """All or, where a name is taken, none."""
-    taken = {s.name for s in here.catalogue.list()} & {s.name for s in specs}
+    taken = {s.name for s in here.catalogue.registered()} & {s.name for s in found.tools}
     if taken and not replace:
         raise DuplicateTool(f"registered already: {', '.join(sorted(taken))}; give --replace or --prefix")
-    here.catalogue.add_all(specs, replace=replace)
+    here.holds.register_all(found, replace=replace)
 
 
 @app.command("list")
@@ -113,12 +120,18 @@ def list_tools(
 ) -> None:
     """The registered tools, or the drafts."""
     with open_home(home=home) as here:
-        specs = [draft.spec for draft in here.drafts.list()] if drafts else here.catalogue.list()
+        specs = [draft.spec for draft in here.drafts.list()] if drafts else here.catalogue.registered()
+        standings = {} if drafts else here.holds.standings()
+    stands = [(s, "draft" if drafts else standings.get(s.name, Standing()).state.value) for s in specs]
     if json:
-        write_json({"tools": [plain(s) for s in specs]}, json)
+        write_json({"tools": [plain(s) | {"state": state} for s, state in stands]}, json)
         return
-    rows = [[s.name, s.backend.kind, s.side_effect.value, ", ".join(s.required), s.description] for s in specs]
-    show_table("Drafts" if drafts else "Tools", ("name", "backend", "effect", "required", "description"), rows)
+    rows = [
+        [s.name, state, s.backend.kind, s.side_effect.value, ", ".join(s.required), s.description]
+        for s, state in stands
+    ]
+    columns = ("name", "state", "backend", "effect", "required", "description")
+    show_table("Drafts" if drafts else "Tools", columns, rows)
 
 
 @app.command()

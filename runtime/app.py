@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import aiosqlite
@@ -18,7 +19,7 @@ from runtime.agent.nodes import Nodes, ToolExecutor
 from runtime.agent.state import Limits
 from runtime.agent.threads import HeadStore, Threads
 from runtime.agent.turns import Turns, remembered_in
-from runtime.api import adapters, chat, errors, health, models, tool_drafts, tools, traces
+from runtime.api import adapters, chat, errors, health, models, tool_drafts, tool_holds, tools, traces
 from runtime.api.origin import SameOriginOnly
 from runtime.database import open_database
 from runtime.errors import UnknownAdapter
@@ -36,7 +37,10 @@ from tools.catalogue import Catalogue
 from tools.drafts import Drafts
 from tools.errors import UnknownTool
 from tools.execution import Executor
+from tools.holds import Holds
+from tools.python_tools import PythonTools
 from tools.retrieval import open_retriever
+from tools.runnable import RunnableTools
 
 log = structlog.get_logger(__name__)
 
@@ -48,12 +52,15 @@ def create_app(
     renderer: Renderer | None = None,
     engine: Engine | None = None,
     executor: ToolExecutor | None = None,
+    python: PythonTools | None = None,
 ) -> FastAPI:
     """The server as an ASGI application; its parts come to life when it starts.
 
     Args:
         settings: of this process.
         policy, renderer, engine, executor: what to use instead of what the settings name; whoever gives one closes it.
+        python: functions of the calling program that become tools of this server, run in its process; they are registered
+            when it starts. One that says no `side_effect` counts as a write.
 
     Raises:
         BadSettings: the model's path leads nowhere.
@@ -64,14 +71,14 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            app.state.services = await _build(stack, settings, policy, renderer, engine, executor)
+            app.state.services = await _build(stack, settings, policy, renderer, engine, executor, python)
             yield
 
     # the interactive pages would load their scripts from elsewhere; /openapi.json stays
     app = FastAPI(title="hone", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.add_middleware(SameOriginOnly, hosts=(*settings.allowed_hosts, settings.host))
     errors.install(app)
-    for module in (chat, models, tool_drafts, tools, traces, adapters, health, pages):
+    for module in (chat, models, tool_drafts, tool_holds, tools, traces, adapters, health, pages):
         app.include_router(module.router)
     app.mount("/static", StaticFiles(directory=pages.STATIC), name="static")
     return app
@@ -84,6 +91,7 @@ async def _build(
     renderer: Renderer | None,
     engine: Engine | None,
     executor: ToolExecutor | None,
+    python: PythonTools | None,
 ) -> Services:
     """Makes what was not given and leaves its closing to the stack, in reverse order."""
     settings.home.mkdir(parents=True, exist_ok=True)
@@ -96,11 +104,14 @@ async def _build(
         policy = await _load_policy(settings)
         stack.push_async_callback(policy.close)
     outbound = open_outbound(settings)
+    catalogue, holds = Catalogue(engine), Holds(engine)
+    python = python if python is not None else PythonTools()
+    await asyncio.to_thread(catalogue.add_all, python.specs, replace=True)
     if executor is None:
-        own = Executor.for_home(settings.home, outbound=outbound)
+        watch = partial(asyncio.to_thread, holds.observe)
+        own = Executor.for_home(settings.home, outbound=outbound, python=python, watch=watch)
         stack.push_async_callback(own.close)
         executor = own
-    catalogue = Catalogue(engine)
     if settings.builtin_tools:
         await asyncio.to_thread(_register_builtins, catalogue, settings.home)
 
@@ -118,7 +129,7 @@ async def _build(
         policy=policy,
         graph=graph,
         threads=Threads(HeadStore(engine), remembered_in(graph)),
-        toolbox=catalogue,
+        toolbox=RunnableTools(catalogue, python),
         retriever=await asyncio.to_thread(open_retriever, settings.retrieval),
         recorder=store,
         pointer=live,
@@ -134,6 +145,7 @@ async def _build(
         policy=policy,
         catalogue=catalogue,
         drafts=Drafts(engine),
+        holds=holds,
         outbound=outbound,
         traces=store,
         deployment=deployment,

@@ -14,6 +14,7 @@ from runtime.settings import Settings
 from runtime.traces.store import TraceStore
 from tools.catalogue import Catalogue
 from tools.drafts import Drafts
+from tools.holds import Holds
 from tools.transport import Outbound
 
 
@@ -34,6 +35,7 @@ class Services:
     policy: Policy
     catalogue: Catalogue
     drafts: Drafts
+    holds: Holds
     outbound: Outbound
     """What registration may call; the executor's calls go through the same."""
     traces: TraceStore

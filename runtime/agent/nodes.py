@@ -1,4 +1,4 @@
-"""The three things that a turn does, as graph nodes: decide, check, execute.
+"""The four things that a turn does, as graph nodes: resume, decide, check, execute.
 
 A node takes the state and gives back what changes. It knows no HTTP and keeps nothing between calls.
 """
@@ -7,16 +7,21 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from langgraph.runtime import Runtime
 
 from runtime.agent.messages import (
+    AskedCall,
     Message,
     PendingCall,
+    as_shown,
+    asking_message,
+    asking_reply,
     calls_message,
     error_message,
+    open_question,
     reply_message,
     reply_to,
     sound,
@@ -25,13 +30,14 @@ from runtime.agent.messages import (
     with_system,
 )
 from runtime.agent.state import AgentState, Limits, TurnContext, stop_reason, written_tokens
-from runtime.decision import Execute, Invalid, load_decision, parse_decision
+from runtime.decision import DecisionKind, Execute, Invalid, load_decision, parse_decision
 from runtime.errors import PromptTooLong
 from runtime.policy.base import Policy
 from runtime.prompt import Prompt, Renderer
 from runtime.traces.schema import Span, ToolOutcome
 from tools.json_schema import argument_errors
 from tools.outcome import CallResult, error_text
+from tools.question import Answer, read_answer
 from tools.spec import CallStatus, ClientBackend, SideEffect, ToolSpec
 
 LEAST_ROOM = 128
@@ -43,7 +49,15 @@ LONGEST_TOKEN = 16
 class ToolExecutor(Protocol):
     """Runs one call; a tool's fault is a result, never an exception."""
 
-    async def run(self, spec: ToolSpec, arguments: dict[str, Any], *, call_id: str) -> CallResult: ...
+    async def run(
+        self, spec: ToolSpec, arguments: dict[str, Any], *, call_id: str, answer: Answer | None = None
+    ) -> CallResult: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Ran:
+    outcome: ToolOutcome
+    asked: AskedCall | None
 
 
 class Nodes:
@@ -63,6 +77,32 @@ class Nodes:
         self._executor = executor
         self._limits = limits
         self._timer = timer
+
+    async def resume(self, state: AgentState, runtime: Runtime[TurnContext]) -> dict[str, Any]:
+        """Goes on with a call that asked the user something, if that is what the user has just answered.
+
+        It is recorded as a span without tokens: the decision was made when the call was.
+        """
+        asked = open_question(state["messages"])
+        spec = runtime.context.specs.get(asked.call.name) if asked is not None else None
+        answer = read_answer(asked.question, state["messages"][-1]["content"]) if asked is not None else None
+        if asked is None or spec is None or answer is None:
+            return {}
+        span = Span(
+            id=f"{state['trace_id']}.0",
+            trace_id=state["trace_id"],
+            index=0,
+            messages=tuple(as_shown(m) for m in with_system(state["system"], state["messages"])),
+            tools=tuple(state["tools"]),
+            prompt_token_ids=(),
+            completion_token_ids=(),
+            logprobs=(),
+            text="",
+            decision=Execute(calls=(asked.call,)),
+        )
+        pending = _pending(span.id, Execute(calls=(asked.call,)))
+        state = {**state, "spans": [span.model_dump(mode="json")]}
+        return self._after(state, pending, [await self._run_one(pending[0], runtime.context, 1, answer)])
 
     async def decide(self, state: AgentState, runtime: Runtime[TurnContext]) -> dict[str, Any]:
         """Renders the conversation, samples, and reads the decision."""
@@ -123,16 +163,22 @@ class Nodes:
         decision = load_decision(span["decision"])
         assert isinstance(decision, Execute)  # the graph leads here from a checked execute only
         pending = _pending(span["id"], decision)
-        outcomes = await self._run(pending, runtime.context)
-        results = [tool_message(o.call_id, o.call.name, o.content) for o in outcomes]
+        return self._after(state, pending, await self._run(pending, runtime.context))
+
+    def _after(self, state: AgentState, pending: Sequence[PendingCall], ran: Sequence[_Ran]) -> dict[str, Any]:
+        """What the calls came to, for the policy and for the record; the end, where one of them asks the user."""
+        asked = next((part.asked for part in ran if part.asked is not None), None)
+        outcomes = [part.outcome.model_dump(mode="json") for part in ran]
         state = {
             **state,
-            "messages": [*state["messages"], calls_message(pending), *results],
-            "spans": _with_last(state["spans"], outcomes=[o.model_dump(mode="json") for o in outcomes]),
+            "messages": [*state["messages"], calls_message(pending), *_results(pending, ran)],
+            "spans": _with_last(state["spans"], outcomes=outcomes),
         }
         changed = {"messages": state["messages"], "spans": state["spans"]}
+        if asked is not None:
+            return {**changed, **_end(state, asking_reply(asked))}
         reason = stop_reason(state, self._limits)
-        return changed if reason is None else {**changed, **_end(state, stopped_reply(decision.kind, reason))}
+        return changed if reason is None else {**changed, **_end(state, stopped_reply(DecisionKind.EXECUTE, reason))}
 
     def _fit(self, state: AgentState, wanted_tokens: int) -> tuple[list[Message], Prompt, int]:
         """The newest part of the conversation that leaves room for a completion, its prompt, and what was left out.
@@ -143,7 +189,8 @@ class Nodes:
         room = min(wanted_tokens, LEAST_ROOM, limit // 4)
         begin = 0
         while True:
-            kept = [*with_system(state["system"], state["messages"][begin:]), *state["repair"]]
+            shown = [as_shown(message) for message in state["messages"][begin:]]
+            kept = [*with_system(state["system"], shown), *state["repair"]]
             prompt = self._renderer.render(kept, state["tools"])
             if len(prompt.token_ids) + room <= limit:
                 return kept, prompt, begin
@@ -175,7 +222,11 @@ class Nodes:
         outcomes: list[ToolOutcome] = []
         shown: list[Message] = [calls_message(pending)]
         for part, errors in zip(pending, faults, strict=True):
-            content = error_text(CallStatus.BAD_ARGUMENTS, "; ".join(errors)) if errors else _not_run()
+            content = (
+                error_text(CallStatus.BAD_ARGUMENTS, "; ".join(errors))
+                if errors
+                else _not_run("another call beside it was refused")
+            )
             shown.append(tool_message(part.id, part.call.name, content))
             if errors:
                 outcomes.append(_outcome(part, CallResult(CallStatus.BAD_ARGUMENTS, content, 0.0), content))
@@ -186,18 +237,27 @@ class Nodes:
         )
         return {"spans": spans, **self._repair({**state, "spans": spans}, shown)}
 
-    async def _run(self, pending: Sequence[PendingCall], context: TurnContext) -> list[ToolOutcome]:
-        """Calls that only read run side by side; as soon as one changes something, all run in the order given."""
-        tokens = max(64, self._policy.context_length // 4 // len(pending))
-
-        async def run(part: PendingCall) -> ToolOutcome:
-            spec = context.specs[part.call.name]
-            result = await self._executor.run(spec, dict(part.call.arguments), call_id=part.id)
-            return _outcome(part, result, self._cut(result.content, tokens))
-
+    async def _run(self, pending: Sequence[PendingCall], context: TurnContext) -> list[_Ran]:
+        """Calls that only read run side by side; as soon as one changes something, all run in the order given, up to one
+        that asks the user."""
         if all(context.specs[p.call.name].side_effect is SideEffect.READ for p in pending):
-            return list(await asyncio.gather(*(run(part) for part in pending)))
-        return [await run(part) for part in pending]
+            return list(await asyncio.gather(*(self._run_one(part, context, len(pending)) for part in pending)))
+        ran: list[_Ran] = []
+        for part in pending:
+            ran.append(await self._run_one(part, context, len(pending)))
+            if ran[-1].asked is not None:
+                break
+        return ran
+
+    async def _run_one(
+        self, part: PendingCall, context: TurnContext, beside: int, answer: Answer | None = None
+    ) -> _Ran:
+        """Args: beside: how many results share the room that the policy's context has for them."""
+        tokens = max(64, self._policy.context_length // 4 // beside)
+        spec = context.specs[part.call.name]
+        result = await self._executor.run(spec, dict(part.call.arguments), call_id=part.id, answer=answer)
+        asked = AskedCall(call=part.call, question=result.question) if result.question is not None else None
+        return _Ran(_outcome(part, result, self._cut(result.content, tokens)), asked)
 
     def _cut(self, content: str, tokens: int) -> str:
         """`content`, or its beginning and a note, so that one large result does not fill the policy's context."""
@@ -222,8 +282,21 @@ def _outcome(part: PendingCall, result: CallResult, shown: str) -> ToolOutcome:
     )
 
 
-def _not_run() -> str:
-    return json.dumps({"error": "not_run", "message": "not run, because another call beside it was refused"})
+def _results(pending: Sequence[PendingCall], ran: Sequence[_Ran]) -> list[Message]:
+    """One message for each call; those after one that asks were not run. Only the first question is put."""
+    messages: list[Message] = []
+    is_put = False
+    for part in ran:
+        told = part.outcome.call_id, part.outcome.call.name, part.outcome.content
+        puts = part.asked if not is_put else None
+        messages.append(asking_message(*told, puts) if puts is not None else tool_message(*told))
+        is_put = is_put or puts is not None
+    waiting = _not_run("a call before it waits for the user's answer")
+    return [*messages, *(tool_message(part.id, part.call.name, waiting) for part in pending[len(ran) :])]
+
+
+def _not_run(because: str) -> str:
+    return json.dumps({"error": "not_run", "message": f"not run, because {because}"})
 
 
 def _with_last(spans: list[dict[str, Any]], **changes: Any) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ Headers of endpoints and the environment of MCP servers may hold secrets: they a
 """
 
 import asyncio
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, Response
@@ -13,6 +14,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from runtime.errors import BadRequest
 from runtime.services import Services, services
 from tools.errors import DuplicateTool
+from tools.holds import Standing
 from tools.importers.http import http_tool
 from tools.importers.mcp import survey
 from tools.importers.survey import Survey
@@ -29,13 +31,16 @@ _SERVER: TypeAdapter[McpStdioServer | McpHttpServer] = TypeAdapter(
 
 @router.get("/v1/tools")
 async def list_tools(hone: Annotated[Services, Depends(services)]) -> dict[str, Any]:
-    specs = await asyncio.to_thread(hone.catalogue.list)
-    return {"object": "list", "data": [shown(spec) for spec in specs]}
+    """What is registered, held tools among it."""
+    specs = await asyncio.to_thread(hone.catalogue.registered)
+    standings = await asyncio.to_thread(hone.holds.standings)
+    return {"object": "list", "data": [standing(spec, standings) for spec in specs]}
 
 
 @router.get("/v1/tools/{name}")
 async def get_tool(name: str, hone: Annotated[Services, Depends(services)]) -> dict[str, Any]:
-    return shown(await asyncio.to_thread(hone.catalogue.get, name))
+    spec = await asyncio.to_thread(hone.catalogue.get, name)
+    return standing(spec, await asyncio.to_thread(hone.holds.standings))
 
 
 @router.delete("/v1/tools/{name}", status_code=204)
@@ -54,12 +59,12 @@ async def register(body: Annotated[dict[str, Any], Body()], hone: Annotated[Serv
         raise BadRequest("replace: must be true or false", param="replace")
     if "mcp" in definition:
         found = await _survey_mcp(definition, hone)
-        await asyncio.to_thread(_add_all, hone, found.tools, replace)
+        await asyncio.to_thread(_add_all, hone, found, replace)
         return JSONResponse(shown_survey(found), status_code=201)
     spec = http_tool(definition)
     await check_reach(spec, hone.outbound)
-    await asyncio.to_thread(hone.catalogue.add, spec, replace=replace)
-    return JSONResponse(shown(spec), status_code=201)
+    await asyncio.to_thread(hone.holds.register_all, Survey((spec,), ()), replace=replace)
+    return JSONResponse(standing(spec, await asyncio.to_thread(hone.holds.standings)), status_code=201)
 
 
 async def _survey_mcp(definition: dict[str, Any], hone: Services) -> Survey:
@@ -90,15 +95,21 @@ async def _survey_mcp(definition: dict[str, Any], hone: Services) -> Survey:
     return await survey(server, hone.outbound, prefix=prefix)
 
 
-def _add_all(hone: Services, specs: tuple[ToolSpec, ...], replace: bool) -> None:
+def _add_all(hone: Services, found: Survey, replace: bool) -> None:
     """All or, where a name is taken, none."""
     if not replace:
-        taken = {spec.name for spec in hone.catalogue.list()} & {spec.name for spec in specs}
+        taken = {spec.name for spec in hone.catalogue.registered()} & {spec.name for spec in found.tools}
         if taken:
             raise DuplicateTool(
                 f"tools named {', '.join(sorted(taken))} are registered; give mcp.prefix, or send replace: true"
             )
-    hone.catalogue.add_all(specs, replace=replace)
+    hone.holds.register_all(found, replace=replace)
+
+
+def standing(spec: ToolSpec, standings: Mapping[str, Standing]) -> dict[str, Any]:
+    """A registered tool as the API shows it: with where it stands."""
+    where = standings.get(spec.name, Standing())
+    return {**shown(spec), "state": where.state.value, "state_reason": where.reason}
 
 
 def shown(spec: ToolSpec) -> dict[str, Any]:
@@ -119,7 +130,11 @@ def shown(spec: ToolSpec) -> dict[str, Any]:
 
 def shown_survey(found: Survey) -> dict[str, Any]:
     """What an import made, and what it left out."""
-    return {"tools": [shown(spec) for spec in found.tools], "skipped": [part.plain() for part in found.skipped]}
+    return {
+        "tools": [shown(spec) for spec in found.tools],
+        "skipped": [part.plain() for part in found.skipped],
+        "flagged": [part.plain() for part in found.flagged],
+    }
 
 
 def _shown_backend(spec: ToolSpec) -> dict[str, Any]:
