@@ -15,6 +15,7 @@ from runtime.settings import Settings, load_settings
 from runtime.traces.store import TraceStore
 from tools.catalogue import Catalogue
 from tools.drafts import Drafts
+from tools.journal import Journal
 from tools.secret_store import SecretStore
 
 
@@ -30,6 +31,10 @@ class Home:
     @property
     def drafts(self) -> Drafts:
         return Drafts(self.engine)
+
+    @property
+    def journal(self) -> Journal:
+        return Journal(self.engine)
 
     @property
     def secrets(self) -> SecretStore:

@@ -18,7 +18,19 @@ from runtime.agent.nodes import Nodes, ToolExecutor
 from runtime.agent.state import Limits
 from runtime.agent.threads import HeadStore, Threads
 from runtime.agent.turns import Turns, remembered_in
-from runtime.api import adapters, chat, errors, health, models, secrets, tool_drafts, tool_report, tools, traces
+from runtime.api import (
+    adapters,
+    chat,
+    errors,
+    health,
+    models,
+    secrets,
+    tool_calls,
+    tool_drafts,
+    tool_report,
+    tools,
+    traces,
+)
 from runtime.api.origin import SameOriginOnly
 from runtime.database import open_database
 from runtime.errors import UnknownAdapter
@@ -37,7 +49,13 @@ from tools.catalogue import Catalogue
 from tools.drafts import Drafts
 from tools.errors import UnknownTool
 from tools.execution import Executor
+from tools.journal import Journal
+from tools.journaled_calls import JournaledCalls
+from tools.presence import Presence
+from tools.recovery import Recovery
 from tools.retrieval import open_retriever
+from tools.secrets import SecretSource
+from tools.transport import Outbound
 
 log = structlog.get_logger(__name__)
 
@@ -72,7 +90,7 @@ def create_app(
     app = FastAPI(title="hone", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.add_middleware(SameOriginOnly, hosts=(*settings.allowed_hosts, settings.host))
     errors.install(app)
-    routed = (chat, models, secrets, tool_drafts, tool_report, tools, traces, adapters, health, pages)
+    routed = (chat, models, secrets, tool_calls, tool_drafts, tool_report, tools, traces, adapters, health, pages)
     for module in routed:
         app.include_router(module.router)
     app.mount("/static", StaticFiles(directory=pages.STATIC), name="static")
@@ -102,11 +120,9 @@ async def _build(
     locked = await asyncio.to_thread(secret_store.problem)
     if locked is not None:
         log.error("secrets do not open", problem=locked)
+    catalogue, journal = Catalogue(engine), Journal(engine)
     if executor is None:
-        own = Executor.for_home(settings.home, outbound=outbound, secrets=secret_source(secret_store))
-        stack.push_async_callback(own.close)
-        executor = own
-    catalogue = Catalogue(engine)
+        executor = await _open_executor(stack, settings, outbound, catalogue, journal, secret_source(secret_store))
     if settings.builtin_tools:
         await asyncio.to_thread(_register_builtins, catalogue, settings.home)
 
@@ -146,6 +162,7 @@ async def _build(
         catalogue=catalogue,
         drafts=Drafts(engine),
         secrets=secret_store,
+        journal=journal,
         outbound=outbound,
         traces=store,
         deployment=deployment,
@@ -153,6 +170,27 @@ async def _build(
         turns=turns,
         is_following=lambda: not follower.done(),
     )
+
+
+async def _open_executor(
+    stack: AsyncExitStack,
+    settings: Settings,
+    outbound: Outbound,
+    catalogue: Catalogue,
+    journal: Journal,
+    secrets: SecretSource,
+) -> Executor:
+    """Calls that a stopped server left open are looked after first: what may have happened is told before anybody asks."""
+    presence = Presence(settings.home / "servers")
+    stack.callback(presence.close)
+    calls = JournaledCalls(journal, presence)
+    executor = Executor.for_home(settings.home, outbound=outbound, secrets=secrets, calls=calls)
+    stack.push_async_callback(executor.close)
+    recovery = Recovery(journal, presence, catalogue, executor)
+    left = await asyncio.to_thread(recovery.give_up_writes)
+    follower = asyncio.create_task(recovery.follow(left), name="follow-journal")
+    stack.push_async_callback(_stop, follower)
+    return executor
 
 
 async def _load_policy(settings: Settings) -> Policy:

@@ -14,6 +14,7 @@ from runtime.settings import Settings
 from runtime.traces.store import TraceStore
 from tools.catalogue import Catalogue
 from tools.drafts import Drafts
+from tools.journal import Journal
 from tools.secret_store import SecretStore
 from tools.transport import Outbound
 
@@ -36,6 +37,7 @@ class Services:
     catalogue: Catalogue
     drafts: Drafts
     secrets: SecretStore
+    journal: Journal
     outbound: Outbound
     """What registration may call; the executor's calls go through the same."""
     traces: TraceStore

@@ -40,6 +40,10 @@ class CallStatus(StrEnum):
     """The tool broke (HTTP 5xx, exception, unreadable answer)."""
     TIMEOUT = "timeout"
     UNKNOWN_TOOL = "unknown_tool"
+    BUSY = "busy"
+    """Not called: the tool was at the limit that its developer set, for as long as a call may take."""
+    UNKNOWN = "unknown"
+    """A write that may have happened: it was sent, and no answer says what came of it. A person settles it."""
 
 
 class _Frozen(BaseModel):
@@ -153,9 +157,11 @@ class HttpBackend(_Frozen):
     url: str
     method: HttpMethod = "POST"
     headers: dict[str, str] = {}
-    # Both are left out of the stored form when unset, so that a definition from before them keeps its digest.
+    # These are left out of the stored form when unset, so that a definition from before them keeps its digest.
     layout: RequestLayout | None = Field(default=None, exclude_if=lambda value: value is None)
     auth: tuple[Auth, ...] = Field(default=(), exclude_if=lambda value: not value)
+    signing_secret: SecretName | None = Field(default=None, exclude_if=lambda value: value is None)
+    """Signs each request by Standard Webhooks, so that the service can tell who calls (`tools.webhook_signature`)."""
 
 
 class McpStdioServer(_Frozen):
@@ -220,6 +226,10 @@ class ToolSpec(_Frozen):
     never_train: bool | None = None
     """True: this tool's traces and cases serve evaluation only; None: the catalogue decides (`tools.split`)."""
     # Left out of the stored form when unset, so that a definition from before them keeps its digest.
+    max_concurrent: int | None = Field(default=None, ge=1, le=10_000, exclude_if=lambda value: value is None)
+    """Calls of one server at the same time; None: no limit."""
+    max_per_minute: int | None = Field(default=None, ge=1, le=1_000_000, exclude_if=lambda value: value is None)
+    """Calls of one server within a minute; None: no limit."""
     owner: Owner | None = Field(default=None, exclude_if=lambda value: value is None)
     tags: tuple[Tag, ...] = Field(default=(), max_length=32, exclude_if=lambda value: not value)
     examples: tuple[Example, ...] = Field(default=(), max_length=200, exclude_if=lambda value: not value)

@@ -122,6 +122,8 @@ def shown(spec: ToolSpec) -> dict[str, Any]:
         "side_effect": spec.side_effect.value,
         "timeout_s": spec.timeout_s,
         "max_result_bytes": spec.max_result_bytes,
+        "max_concurrent": spec.max_concurrent,
+        "max_per_minute": spec.max_per_minute,
         "never_train": spec.never_train,
         "owner": spec.owner,
         "tags": list(spec.tags),
