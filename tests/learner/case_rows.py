@@ -9,6 +9,7 @@ from typing import Any
 from learner.rows import GroundTruth, RewardModel, Row
 from runtime.decision import Execute, ToolCall
 from runtime.errors import PromptTooLong, UnknownAdapter
+from runtime.grammar import decision_grammar
 from runtime.policy.base import Completion, SamplingParams
 from runtime.prompt import Message, Prompt, Renderer
 from runtime.traces.schema import Span, Trace, TraceStatus, Verdict, VerdictOutcome
@@ -125,6 +126,9 @@ class PlainRenderer(Renderer):
     def render(self, messages: Sequence[Message], tools: Sequence[Any]) -> Prompt:
         text = messages[-1]["content"]
         return Prompt(text=text, token_ids=tuple(map(ord, text)))
+
+    def grammar(self, tools: Sequence[Any]) -> str:
+        return decision_grammar(tools, is_token=False)
 
 
 def by_row(rows: Sequence[Row], decide: Callable[[Row, str | None], str]) -> Callable[[str, str | None], str]:

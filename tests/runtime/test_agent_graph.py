@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -184,7 +185,13 @@ async def test_sampling_parameters_reach_the_policy(tmp_path: Path, renderer: Re
     params = SamplingParams(max_tokens=9, temperature=0.7, top_p=0.9, seed=3)
     async with running_agent(tmp_path, renderer, ["Hi."]) as agent:
         await agent.say("hi", params=params)
-    assert agent.policy.params == [params]
+    assert agent.policy.params == [replace(params, grammar=renderer.grammar([]))]
+
+
+async def test_without_the_constraint_the_policy_may_write_anything(tmp_path: Path, renderer: Renderer) -> None:
+    async with running_agent(tmp_path, renderer, ["Hi."], limits=Limits(constrained=False)) as agent:
+        await agent.say("hi")
+    assert agent.policy.params[0].grammar is None
 
 
 async def test_old_exchanges_leave_a_prompt_that_would_not_fit(tmp_path: Path, renderer: Renderer) -> None:
