@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy.engine import Engine
 
+from runtime.approvals.store import ApprovalStore
 from runtime.database import open_database
 from runtime.policy.base import Policy
 from runtime.policy.deployment import Deployment
@@ -43,6 +44,10 @@ class Home:
     @property
     def traces(self) -> TraceStore:
         return TraceStore(self.engine)
+
+    @property
+    def approvals(self) -> ApprovalStore:
+        return ApprovalStore(self.engine)
 
     @property
     def deployment(self) -> Deployment:

@@ -13,6 +13,8 @@ from fastapi.staticfiles import StaticFiles
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from sqlalchemy.engine import Engine
 
+from runtime.agent.answers import Answers
+from runtime.agent.consent import ConsentRules
 from runtime.agent.graph import AgentGraph, build_graph
 from runtime.agent.nodes import Nodes, ToolExecutor
 from runtime.agent.state import Limits
@@ -20,6 +22,7 @@ from runtime.agent.threads import HeadStore, Threads
 from runtime.agent.turns import Turns, remembered_in
 from runtime.api import (
     adapters,
+    approvals,
     chat,
     errors,
     health,
@@ -32,6 +35,7 @@ from runtime.api import (
     traces,
 )
 from runtime.api.origin import SameOriginOnly
+from runtime.approvals.store import ApprovalStore
 from runtime.database import open_database
 from runtime.errors import UnknownAdapter
 from runtime.outbound import open_outbound
@@ -90,8 +94,8 @@ def create_app(
     app = FastAPI(title="hone", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.add_middleware(SameOriginOnly, hosts=(*settings.allowed_hosts, settings.host))
     errors.install(app)
-    routed = (chat, models, secrets, tool_calls, tool_drafts, tool_report, tools, traces, adapters, health, pages)
-    for module in routed:
+    about_tools = (secrets, tool_calls, tool_drafts, tool_report, tools)
+    for module in (chat, models, *about_tools, traces, approvals, adapters, health, pages):
         app.include_router(module.router)
     app.mount("/static", StaticFiles(directory=pages.STATIC), name="static")
     return app
@@ -139,21 +143,29 @@ async def _build(
         shown_tools=settings.shown_tools,
         constrained=settings.constrained,
     )
-    graph = await _open_graph(stack, settings.thread_checkpoints, Nodes(policy, renderer, executor, limits))
+    approval_store = ApprovalStore(engine, ttl_s=settings.approval_ttl_s)
+    consent = ConsentRules(frozenset(settings.approvals_waived), frozenset(settings.trusted_tools))
+    nodes = Nodes(policy, renderer, executor, limits, approval_store, consent=consent)
+    graph = await _open_graph(stack, settings.thread_checkpoints, nodes)
     store = TraceStore(engine)
+    threads = Threads(HeadStore(engine), remembered_in(graph))
     turns = Turns(
         policy=policy,
         graph=graph,
-        threads=Threads(HeadStore(engine), remembered_in(graph)),
+        threads=threads,
         toolbox=catalogue,
         retriever=await asyncio.to_thread(open_retriever, settings.retrieval),
         recorder=store,
         pointer=live,
+        approvals=approval_store,
         digests=lambda name: _digest(deployment, name),
         limits=limits,
         base_name=policy.model,
     )
     stack.push_async_callback(turns.close)
+    answers = Answers(approval_store, threads, turns, poll_s=settings.poll_s)
+    stack.push_async_callback(answers.close)
+    stack.push_async_callback(_stop, asyncio.create_task(answers.run(), name="follow-answers"))
     log.info("ready", model=policy.model, serving=live.current().name, database=engine.url.render_as_string())
     return Services(
         settings=settings,
@@ -168,6 +180,8 @@ async def _build(
         deployment=deployment,
         live=live,
         turns=turns,
+        approvals=approval_store,
+        answers=answers,
         is_following=lambda: not follower.done(),
     )
 

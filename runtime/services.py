@@ -7,7 +7,9 @@ from typing import Any, Protocol
 from fastapi import Request
 from sqlalchemy.engine import Engine
 
+from runtime.agent.answers import Answers
 from runtime.agent.turns import Served, Turns
+from runtime.approvals.store import ApprovalStore
 from runtime.policy.base import Policy
 from runtime.policy.deployment import Deployment
 from runtime.settings import Settings
@@ -44,6 +46,8 @@ class Services:
     deployment: Deployment
     live: LivePointer
     turns: Turns
+    approvals: ApprovalStore
+    answers: Answers
     is_following: Callable[[], bool]
     """Whether the task that follows the deployment pointer is alive."""
 

@@ -81,6 +81,11 @@ class Executor:
         """An executor whose built-in tools keep their data in `home`."""
         return cls(builtins=builtin_functions(home), outbound=outbound, secrets=secrets, calls=calls)
 
+    @property
+    def makes_each_call_once(self) -> bool:
+        """Whether a call id that is given again gets what came of the first, and no second effect."""
+        return self._calls is not None
+
     async def run(self, spec: ToolSpec, arguments: dict[str, Any], *, call_id: str) -> CallResult:
         """
         Args:

@@ -28,6 +28,17 @@ class SideEffect(StrEnum):
     """Changes the world at each run: never run again unasked."""
 
 
+class ApprovalRule(StrEnum):
+    """What a tool's developer says about calls that change something."""
+
+    BY_EFFECT = "by_effect"
+    """A write waits for a person."""
+    ALWAYS = "always"
+    """Every call waits for a person."""
+    WAIVED = "waived"
+    """The developer needs no approval; it counts only where the operator says the same."""
+
+
 class CallStatus(StrEnum):
     """What came of one tool call."""
 
@@ -44,6 +55,10 @@ class CallStatus(StrEnum):
     """Not called: the tool was at the limit that its developer set, for as long as a call may take."""
     UNKNOWN = "unknown"
     """A write that may have happened: it was sent, and no answer says what came of it. A person settles it."""
+    DECLINED = "declined"
+    """Not run: a person said no."""
+    LAPSED = "lapsed"
+    """Not run: nobody approved it in time, or what was approved is no longer what would run."""
 
 
 class _Frozen(BaseModel):
@@ -221,6 +236,10 @@ class ToolSpec(_Frozen):
     """JSON Schema (draft 2020-12) of the arguments; its top level is an object."""
     backend: Backend
     side_effect: SideEffect = SideEffect.READ
+    # Left out of the stored form by default, so that a definition from before it keeps its digest.
+    approval: ApprovalRule = Field(
+        default=ApprovalRule.BY_EFFECT, exclude_if=lambda value: value is ApprovalRule.BY_EFFECT
+    )
     timeout_s: float = Field(default=10.0, gt=0, le=300)
     max_result_bytes: int = Field(default=65_536, gt=0, le=10_000_000)
     never_train: bool | None = None

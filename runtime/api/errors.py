@@ -16,6 +16,9 @@ from starlette.exceptions import HTTPException
 
 from runtime.errors import (
     AdapterRejected,
+    ApprovalExpired,
+    ApprovalNotFound,
+    ApprovalSpent,
     BadRequest,
     PolicyUnavailable,
     PromptTooLong,
@@ -65,6 +68,9 @@ TABLE: Mapping[type[Exception], Answer] = {
     UnknownModel: Answer(404, INVALID, "model_not_found", "model"),
     AdapterRejected: Answer(409, INVALID, "adapter_rejected"),
     TraceNotFound: Answer(404, INVALID, "trace_not_found"),
+    ApprovalNotFound: Answer(404, INVALID, "approval_not_found"),
+    ApprovalSpent: Answer(409, INVALID, "approval_spent"),
+    ApprovalExpired: Answer(410, INVALID, "approval_expired"),
     BadToolSpec: Answer(400, INVALID, "bad_tool"),
     UnknownTool: Answer(404, INVALID, "tool_not_found"),
     DuplicateTool: Answer(409, INVALID, "duplicate_tool"),

@@ -120,6 +120,7 @@ def shown(spec: ToolSpec) -> dict[str, Any]:
         "parameters": spec.parameters,
         "backend": _shown_backend(spec),
         "side_effect": spec.side_effect.value,
+        "approval": spec.approval.value,
         "timeout_s": spec.timeout_s,
         "max_result_bytes": spec.max_result_bytes,
         "max_concurrent": spec.max_concurrent,

@@ -87,6 +87,7 @@ def serve(home: Path, port: int) -> None:
         allowed_networks=("127.0.0.1",),
         retrieval="words",
         constrained=False,
+        approvals_waived=("*",),
         log_level="error",
     )
     renderer: Any = PlainRenderer()

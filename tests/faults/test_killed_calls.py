@@ -25,7 +25,7 @@ from tests.faults.calling_server import serve
 from tests.faults.counting_service import SECRET, CountingService
 from tests.tools.serving import free_port, serving
 from tools.journal import CallRecord
-from tools.spec import CallStatus, HttpBackend, SideEffect, ToolSpec
+from tools.spec import ApprovalRule, CallStatus, HttpBackend, SideEffect, ToolSpec
 
 KILLS = int(os.environ.get("HONE_KILLS", "15"))
 AT_ONCE = 6
@@ -119,7 +119,15 @@ def register(home: Path, service: str) -> None:
     with open_home(home=home) as here:
         for name, effect in (("write", SideEffect.WRITE), ("keyed", SideEffect.IDEMPOTENT)):
             backend = HttpBackend(url=f"{service}/{name}", signing_secret="COUNTING")
-            here.catalogue.add(ToolSpec(name=name, parameters=parameters, backend=backend, side_effect=effect))
+            here.catalogue.add(
+                ToolSpec(
+                    name=name,
+                    parameters=parameters,
+                    backend=backend,
+                    side_effect=effect,
+                    approval=ApprovalRule.WAIVED,
+                )
+            )
 
 
 def wait_for_a_call(service: CountingService) -> None:

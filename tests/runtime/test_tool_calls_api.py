@@ -15,19 +15,22 @@ from tools.presence import Presence
 from tools.spec import HttpBackend, SideEffect
 
 
-def test_each_call_of_a_chat_is_on_record(tmp_path: Path, renderer: Renderer) -> None:
+def test_a_write_of_a_chat_is_on_record_once_it_is_approved(tmp_path: Path, renderer: Renderer) -> None:
     with serving(build_service()) as service:
         backend = HttpBackend(url=f"{service}/orders")
         parameters = {"type": "object", "properties": {"drink": {"type": "string"}}}
         spec = tool("order", parameters, backend=backend, side_effect=SideEffect.WRITE)
         with served_app(tmp_path, renderer, tools=[spec]) as server:
             server.policy.script = [execute(("order", {"drink": "tea"})), "Ordered."]
-            reply = server.chat("tea please").json()
+            server.chat("tea please", metadata={"thread": "t"})
+            before = server.http.get("/v1/tool-calls").json()["data"]
+            reply = server.chat("approve", metadata={"thread": "t"}).json()
             listed = server.http.get("/v1/tool-calls").json()
             (call,) = listed["data"]
             one = server.http.get(f"/v1/tool-calls/{call['id']}").json()
             missing = server.http.get("/v1/tool-calls/nothing")
             known = server.http.post(f"/v1/tool-calls/{call['id']}/settle", json={"status": "ok"})
+    assert before == []
     assert reply["hone"]["steps"][0]["calls"][0]["status"] == "ok"
     assert (call["tool"], call["version"], call["arguments"]) == ("order", 1, {"drink": "tea"})
     assert (call["status"], call["side_effect"], call["idempotency_key"]) == ("ok", "write", call["id"])

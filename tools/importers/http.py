@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from tools.catalogue import check_spec
 from tools.errors import BadToolSpec
 from tools.examples import Example, json_path
-from tools.spec import HttpBackend, HttpMethod, Owner, RequestLayout, SideEffect, Tag, ToolSpec
+from tools.spec import ApprovalRule, HttpBackend, HttpMethod, Owner, RequestLayout, SideEffect, Tag, ToolSpec
 
 BY_METHOD: Mapping[HttpMethod, SideEffect] = {
     "GET": SideEffect.READ,
@@ -96,6 +96,7 @@ class _Definition(BaseModel):
     parameters: dict[str, Any]
     endpoint: _Endpoint
     side_effect: SideEffect | None = None
+    approval: ApprovalRule = ApprovalRule.BY_EFFECT
     timeout_s: float | None = None
     max_result_bytes: int | None = None
     max_concurrent: int | None = None
@@ -117,6 +118,7 @@ def http_tool(definition: Mapping[str, Any]) -> ToolSpec:
             parameters=given.parameters,
             backend=HttpBackend(**given.endpoint.model_dump()),
             side_effect=given.side_effect or BY_METHOD[given.endpoint.method],
+            approval=given.approval,
             never_train=given.never_train,
             owner=given.owner,
             tags=given.tags,
