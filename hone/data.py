@@ -6,12 +6,11 @@ from typing import Annotated, Literal
 
 import typer
 
-from hone.home import load_policy
+from hone.home import load_policy, load_renderer
 from hone.output import JsonOption, console, write_json
 from learner.evaluation import EvaluationReport, evaluate
 from learner.rows import Row, read_rows, write_rows
 from learner.synth.rows import generate_rows
-from runtime.prompt import Renderer
 from runtime.settings import Settings, load_settings
 
 app = typer.Typer(help="Make dataset rows and measure on them.", no_args_is_help=True)
@@ -57,6 +56,6 @@ def measure(
 async def _measure(settings: Settings, rows: list[Row]) -> EvaluationReport:
     policy = load_policy(settings)
     try:
-        return await evaluate(policy, Renderer.load(settings.model), rows)
+        return await evaluate(policy, load_renderer(settings), rows)
     finally:
         await policy.close()

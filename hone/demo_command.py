@@ -15,7 +15,7 @@ from hone.demo.figures import show as show_figures
 from hone.demo.play import Played, play
 from hone.demo.stage import city_service, free_port, hone_server, register_tools
 from hone.demo.traffic import Visit, read_traffic
-from hone.home import Home, load_policy, open_home
+from hone.home import Home, load_policy, load_renderer, open_home
 from hone.output import JsonOption, console, write_json
 from learner.evaluation import EvaluationReport, evaluate
 from learner.rows import ExpectedCall, GroundTruth, RewardModel, Row
@@ -62,7 +62,7 @@ async def _run(here: Home, url: str, users: int, settings: LearnerSettings) -> d
     visits = {split: [v for v in read_traffic() if v.split == split] for split in ("live", "gate", "held_out")}
     schemas = {spec.name: spec.openai() for spec in here.catalogue.list()}
     policy = load_policy(here.settings)
-    renderer, retriever = Renderer.load(here.settings.model), open_retriever(here.settings.retrieval)
+    renderer, retriever = load_renderer(here.settings), open_retriever(here.settings.retrieval)
     held_out = in_serving_order([visit_row(v, schemas) for v in visits["held_out"]], retriever)
     try:
         before = await _measure("measure before", policy, renderer, held_out, None)

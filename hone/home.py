@@ -10,6 +10,7 @@ from sqlalchemy.engine import Engine
 from runtime.database import open_database
 from runtime.policy.base import Policy
 from runtime.policy.deployment import Deployment
+from runtime.prompt import Renderer
 from runtime.secrets import open_secret_store
 from runtime.settings import Settings, load_settings
 from runtime.traces.store import TraceStore
@@ -60,3 +61,8 @@ def load_policy(settings: Settings) -> Policy:
     from runtime.policy.embedded import EmbeddedPolicy
 
     return EmbeddedPolicy.load(settings.model, max_adapters=settings.max_adapters, threads=settings.threads)
+
+
+def load_renderer(settings: Settings) -> Renderer:
+    """As the server renders: what learning and measuring see is what serves."""
+    return Renderer.load(settings.model, constrained=settings.constrained)

@@ -7,14 +7,13 @@ from typing import Annotated
 import typer
 
 from hone.cycle import judge, run_cycle
-from hone.home import Home, load_policy, open_home
+from hone.home import Home, load_policy, load_renderer, open_home
 from hone.output import JsonOption, console, write_json
 from learner.curriculum_rows import evaluation_rows as curriculum_evaluation_rows
 from learner.daemon import CycleReport, Outcome, run_forever
 from learner.rows import Row, read_rows
 from learner.settings import LearnerSettings
 from learner.synth.rows import generate_rows
-from runtime.prompt import Renderer
 from tools.retrieval import open_retriever
 
 EVALUATION_FILE = "evaluation.jsonl"
@@ -54,7 +53,7 @@ async def _cycle(
     swept = judge(here, window_s=window)
     console.print(f"{swept.spans} decisions in {swept.threads} threads: {dict(swept.outcomes)}")
     policy = load_policy(here.settings)
-    renderer, retriever = Renderer.load(here.settings.model), open_retriever(here.settings.retrieval)
+    renderer, retriever = load_renderer(here.settings), open_retriever(here.settings.retrieval)
     try:
         return await run_cycle(here, policy, renderer, retriever, rows, settings=settings, known_batch=known_batch)
     finally:

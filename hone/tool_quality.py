@@ -8,11 +8,10 @@ from typing import Annotated
 import typer
 
 from hone.cycle import bars
-from hone.home import Home, load_policy, open_home
+from hone.home import Home, load_policy, load_renderer, open_home
 from hone.output import JsonOption, console, show_table, write_json
 from learner.tool_measurement import measure_tool
 from runtime.policy.base import Policy
-from runtime.prompt import Renderer
 from runtime.report.measurements import KINDS, Measurements
 from runtime.report.tool_report import ToolReport, ToolReports
 from tools.curriculum import curriculum, digest
@@ -90,7 +89,7 @@ async def _measure(here: Home, spec: ToolSpec) -> None:
 async def _measure_one(
     here: Home, store: Measurements, policy: Policy, spec: ToolSpec, others: Sequence[ToolSpec], adapter: str | None
 ) -> None:
-    renderer, retriever = Renderer.load(here.settings.model), open_retriever(here.settings.retrieval)
+    renderer, retriever = load_renderer(here.settings), open_retriever(here.settings.retrieval)
     with bars() as progress:
         task = progress.add_task(f"measure {adapter or 'the base'}", total=None)
         measured = await measure_tool(

@@ -109,7 +109,7 @@ async def evaluate(
         async with slots:
             try:
                 prompt = renderer.render(row.prompt, row.tools)
-                grammar = renderer.grammar(row.tools) if settings.constrained else None
+                grammar = renderer.grammar(row.tools)
                 params = SamplingParams(max_tokens=settings.max_tokens, temperature=0.0, grammar=grammar)
                 completion = await policy.sample(prompt.token_ids, params, adapter=adapter)
             except PromptTooLong:

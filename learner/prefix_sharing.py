@@ -214,7 +214,7 @@ def _choose(
     """The next token of each rollout; the constraints of those that are not done go one token on."""
     if ways is None:
         return _draw(logits_BRV, temperature)
-    going = [(b, r) for b, r in (~done_BR).nonzero().tolist()]
+    going: list[tuple[int, int]] = (~done_BR).nonzero().tolist()
     allowed = torch.ones_like(logits_BRV, dtype=torch.bool)
     for b, r in going:
         allowed[b, r] = ways[b][r].allowed_V()

@@ -43,8 +43,6 @@ class TrainingSettings(_Section):
     """Rank of a new LoRA adapter; one that continues a parent keeps the parent's."""
     temperature: float = Field(default=1.0, gt=0)
     """Of the rollouts."""
-    constrained: bool = True
-    """Whether rollouts are written under the grammar of decisions, and their logprobs taken among what it allows, as in serving."""
     updates_per_rollout: int = Field(default=1, ge=1)
     """Optimizer steps on each batch of rollouts; `max_steps` counts them all. More than one trains off-policy."""
     kl_beta: float = Field(default=0.0, ge=0)
@@ -65,8 +63,6 @@ class EvaluationSettings(_Section):
     max_tokens: int = Field(default=160, ge=1)
     """Tokens of a completion; a longer one is cut and most likely invalid."""
     concurrency: int = Field(default=32, ge=1)
-    constrained: bool = True
-    """Whether the policy writes under the grammar of decisions, as it serves by default."""
     resamples: int = Field(default=2000, ge=100)
     """Bootstrap resamples."""
     seed: int = 0

@@ -125,7 +125,7 @@ class _Run:
         self._pad_id = _pad_id(renderer.tokenizer)
         self._stop_ids = sorted(_stop_ids(base, renderer.tokenizer))
         self._shared = prefix_sharing.agrees(base, self._prompts[0].token_ids, self._pad_id)
-        self._constrain_after = self._constrain(base) if self._shared and settings.constrained else None
+        self._constrain_after = self._constrain(base) if self._shared else None
         self._batches: list[groups.StepGroups] = []  # one for each time that rollouts were sampled
         self._shown: list[bool] = []  # of the last batch's rollouts, whether each is a demonstration
         self._optimizer_steps = 0
@@ -145,15 +145,19 @@ class _Run:
         if not self._rows:
             raise BadRows(f"none of {len(rows)} rows has a prompt of at most {limit} tokens: nothing to train on")
 
-    def _constrain(self, base: Any) -> Constrain:
-        """Gives, for a prompt's tokens, what may follow them."""
+    def _constrain(self, base: Any) -> Constrain | None:
+        """Gives, for a prompt's tokens, what may follow them; None: anything."""
+        if self._renderer.grammar(()) is None:
+            return None
         vocabulary = int(base.get_input_embeddings().num_embeddings)
         grammars = Grammars(self._renderer.tokenizer, vocabulary=vocabulary, stop_ids=frozenset(self._stop_ids))
         tools = {prompt.token_ids: row.tools for prompt, row in zip(self._prompts, self._rows, strict=True)}
 
         @lru_cache(maxsize=2 * self._settings.prompts_per_step)
         def begin(prompt_ids: tuple[int, ...]) -> Constraint:
-            return grammars.start(self._renderer.grammar(tools[prompt_ids]))
+            grammar = self._renderer.grammar(tools[prompt_ids])
+            assert grammar is not None
+            return grammars.start(grammar)
 
         return begin
 
@@ -192,21 +196,20 @@ class _Run:
 
     def _rollout(self, prompts: list[str], trainer: GRPOTrainer) -> dict[str, Any]:
         """Completions of a step; `prompts` holds each prompt as often as its group has rollouts."""
-        token_ids = {prompt.text: prompt.token_ids for prompt in self._prompts}
-        size = self._settings.rollouts_per_prompt
-        groups_of = [token_ids[text] for text in prompts[::size]]
+        known = {p.text: (p.token_ids, row) for p, row in zip(self._prompts, self._rows, strict=True)}
+        size, begin = self._settings.rollouts_per_prompt, self._constrain_after
+        asked = [known[text] for text in prompts[::size]]
         sampled = prefix_sharing.sample(
             _causal(trainer.accelerator.unwrap_model(trainer.model)),
-            groups_of,
+            [ids for ids, _ in asked],
             rollouts=size,
             max_tokens=self._settings.max_completion_tokens,
             temperature=self._settings.temperature,
             stop_ids=self._stop_ids,
             pad_id=self._pad_id,
-            constraints_B=None if self._constrain_after is None else [self._constrain_after(ids) for ids in groups_of],
+            constraints_B=None if begin is None else [begin(ids) for ids, _ in asked],
         )
-        rows = {prompt.text: row for prompt, row in zip(self._prompts, self._rows, strict=True)}
-        shown = [self._demonstrated(group, rows[text]) for group, text in zip(sampled, prompts[::size], strict=True)]
+        shown = [self._demonstrated(group, *of) for group, of in zip(sampled, asked, strict=True)]
         completions = [completion for group in shown for completion in group]
         self._shown = [
             new is not old
@@ -214,12 +217,12 @@ class _Run:
             for new, old in zip(group, was, strict=True)
         ]
         return {
-            "prompt_ids": [list(token_ids[text]) for text in prompts],
+            "prompt_ids": [list(known[text][0]) for text in prompts],
             "completion_ids": completions,
             "logprobs": None,  # on-policy: TRL takes those of the training pass
         }
 
-    def _demonstrated(self, group: list[list[int]], row: Row) -> list[list[int]]:
+    def _demonstrated(self, group: list[list[int]], prompt_ids: tuple[int, ...], row: Row) -> list[list[int]]:
         """The group; where no rollout is right, its last one gives way to the verified decision."""
         text = demonstrate(row) if self._settings.demonstrate else None
         if text is None or any(self._reward(self._renderer.decode(ids), row) >= FULL for ids in group):
@@ -228,15 +231,9 @@ class _Run:
         completion = [*tokens, self._renderer.tokenizer.eos_token_id]
         if len(completion) > self._settings.max_completion_tokens or self._reward(text, row) < FULL:
             return group
-        if not self._may_be_written(completion, row):
-            return group
+        if self._constrain_after is not None and self._constrain_after(prompt_ids).walk(completion) is None:
+            return group  # nothing that the policy could ever write
         return [*group[:-1], completion]
-
-    def _may_be_written(self, completion: list[int], row: Row) -> bool:
-        if self._constrain_after is None:
-            return True
-        prompt = self._renderer.render(row.prompt, row.tools)
-        return self._constrain_after(prompt.token_ids).walk(completion) is not None
 
     def _rewards(self, completion_ids: list[list[int]], row: list[int], **_: Any) -> list[float | None]:
         """Scores the tokens that were sampled, as serving would read them, and counts the groups."""

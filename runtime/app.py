@@ -93,7 +93,7 @@ async def _build(
         engine = await asyncio.to_thread(open_database, settings.database)
         stack.callback(engine.dispose)
     if renderer is None:
-        renderer = await asyncio.to_thread(Renderer.load, settings.model)
+        renderer = await asyncio.to_thread(Renderer.load, settings.model, constrained=settings.constrained)
     if policy is None:
         policy = await _load_policy(settings)
         stack.push_async_callback(policy.close)
@@ -117,12 +117,7 @@ async def _build(
     follower = asyncio.create_task(live.run(), name="follow-deployment")
     stack.push_async_callback(_stop, follower)
 
-    limits = Limits(
-        max_steps=settings.max_steps,
-        turn_tokens=settings.turn_tokens,
-        shown_tools=settings.shown_tools,
-        constrained=settings.constrained,
-    )
+    limits = Limits(max_steps=settings.max_steps, turn_tokens=settings.turn_tokens, shown_tools=settings.shown_tools)
     graph = await _open_graph(stack, settings.thread_checkpoints, Nodes(policy, renderer, executor, limits))
     store = TraceStore(engine)
     turns = Turns(

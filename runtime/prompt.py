@@ -83,13 +83,15 @@ def _broken(control: re.Match[str]) -> str:
 
 
 class Renderer:
-    """Renders with one model's tokenizer and chat template."""
+    """Renders with one model's tokenizer and chat template, and says what may be written after a prompt."""
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: Any, *, constrained: bool = True) -> None:
+        """Args: constrained: whether decisions are written under their grammar, wherever these prompts go."""
         self._tokenizer = tokenizer
+        self._constrained = constrained
 
     @classmethod
-    def load(cls, model: str | Path) -> "Renderer":
+    def load(cls, model: str | Path, *, constrained: bool = True) -> "Renderer":
         """Raises: UnknownModel: no tokenizer at that path or name, or one whose template takes no tools."""
         from transformers import AutoTokenizer
 
@@ -103,7 +105,7 @@ class Renderer:
             raise UnknownModel(
                 f"the chat template of {str(model)!r} takes no tools: choose an instruct model with tool support"
             )
-        return cls(tokenizer)
+        return cls(tokenizer, constrained=constrained)
 
     @property
     def tokenizer(self) -> Any:
@@ -119,8 +121,10 @@ class Renderer:
         )
         return Prompt(text=text, token_ids=tuple(self._tokenizer.encode(text, add_special_tokens=False)))
 
-    def grammar(self, tools: Sequence[Mapping[str, Any]]) -> str:
-        """What the policy may write when it sees these tools; see `runtime.grammar`."""
+    def grammar(self, tools: Sequence[Mapping[str, Any]]) -> str | None:
+        """What the policy may write when it sees these tools (`runtime.grammar`); None: anything."""
+        if not self._constrained:
+            return None
         return decision_grammar(tools, is_token=CALL_OPEN in self._tokenizer.get_added_vocab())
 
     @cached_property

@@ -74,8 +74,7 @@ class Nodes:
             self._policy.context_length - len(prompt.token_ids),
         )
         started = self._timer()
-        grammar = self._renderer.grammar(state["tools"]) if self._limits.constrained else None
-        params = replace(context.params, max_tokens=room, grammar=grammar)
+        params = replace(context.params, max_tokens=room, grammar=self._renderer.grammar(state["tools"]))
         completion = await self._policy.sample(prompt.token_ids, params, adapter=context.adapter)
         names = [tool["function"]["name"] for tool in state["tools"]]
         decision = parse_decision(completion.text, names, after_tool_result=messages[-1]["role"] == "tool")

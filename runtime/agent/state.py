@@ -46,8 +46,6 @@ class Limits:
     """Tokens that all calls of the policy may write together."""
     shown_tools: int = 6
     """Registered tools that the policy sees, where the request names none; 0: all."""
-    constrained: bool = True
-    """The policy writes under the grammar of decisions, so that no output is unreadable."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -189,7 +189,8 @@ async def test_sampling_parameters_reach_the_policy(tmp_path: Path, renderer: Re
 
 
 async def test_without_the_constraint_the_policy_may_write_anything(tmp_path: Path, renderer: Renderer) -> None:
-    async with running_agent(tmp_path, renderer, ["Hi."], limits=Limits(constrained=False)) as agent:
+    free = Renderer(renderer.tokenizer, constrained=False)
+    async with running_agent(tmp_path, free, ["Hi."]) as agent:
         await agent.say("hi")
     assert agent.policy.params[0].grammar is None
 

@@ -34,8 +34,14 @@ PAY = tool(
 )
 
 
+def grammar(*tools: dict[str, Any]) -> str:
+    text = RENDERER.grammar(tools)
+    assert text is not None
+    return text
+
+
 def may_write(text: str, *tools: dict[str, Any]) -> bool:
-    matcher = LLMatcher(TOKENS, RENDERER.grammar(tools))
+    matcher = LLMatcher(TOKENS, grammar(*tools))
     assert not matcher.is_error(), matcher.get_error()
     tokens = [*RENDERER.tokenizer.encode(text, add_special_tokens=False), EOS]
     return matcher.try_consume_tokens(tokens) == len(tokens)
@@ -124,7 +130,7 @@ def test_whatever_is_drawn_under_the_grammar_is_read_as_a_decision(seed: int) ->
     import random
 
     rng = random.Random(seed)
-    matcher = LLMatcher(TOKENS, RENDERER.grammar([PAY]))
+    matcher = LLMatcher(TOKENS, grammar(PAY))
     written: list[int] = []
     while not matcher.is_stopped() and len(written) < 150:
         mask = matcher.compute_bitmask()
@@ -139,5 +145,8 @@ def test_whatever_is_drawn_under_the_grammar_is_read_as_a_decision(seed: int) ->
 
 
 def test_a_model_whose_marks_are_no_tokens_gets_them_as_text() -> None:
-    grammar = decision_grammar([PAY], is_token=False)
-    assert f'open: "{CALL_OPEN}"' in grammar
+    assert f'open: "{CALL_OPEN}"' in decision_grammar([PAY], is_token=False)
+
+
+def test_a_renderer_may_leave_decisions_free() -> None:
+    assert Renderer(RENDERER.tokenizer, constrained=False).grammar([PAY]) is None
