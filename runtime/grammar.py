@@ -55,11 +55,9 @@ def _call(name: str, arguments: Mapping[str, Any]) -> str:
 
 
 def _arguments(parameters: Any) -> dict[str, Any]:
-    """An object with the properties of a schema and no others; any object where the schema is not plain enough for that."""
+    """An object with the properties of a schema, and others only where it says so; any object where it is not plain."""
     schema = parameters if isinstance(parameters, Mapping) else {}
-    if not _is_plain(schema):
-        return {"type": "object"}
-    return _object({name: _value(field) for name, field in schema.get("properties", {}).items()})
+    return _parts(schema) if _is_plain(schema) else {"type": "object"}
 
 
 def _value(field: Any) -> dict[str, Any]:
@@ -75,9 +73,13 @@ def _value(field: Any) -> dict[str, Any]:
         return {}
     if kind == "array":
         return {"type": "array", "items": _value(field.get("items"))}
-    if kind == "object" and field.get("properties"):
-        return _object({name: _value(part) for name, part in field["properties"].items()})
-    return {"type": kind}
+    return _parts(field) if kind == "object" and field.get("properties") else {"type": kind}
+
+
+def _parts(schema: Mapping[str, Any]) -> dict[str, Any]:
+    others = schema.get("additionalProperties", False)
+    parts = _object({name: _value(part) for name, part in schema.get("properties", {}).items()})
+    return parts | {"additionalProperties": others if isinstance(others, bool) else _value(others)}
 
 
 _COMBINING = ("$ref", "allOf", "anyOf", "oneOf", "not", "if", "patternProperties", "prefixItems")

@@ -70,6 +70,14 @@ def test_several_calls_may_follow_each_other_but_a_reserved_one_stands_alone() -
     assert not may_write(call("decline", category="tired", reason="No."), PAY)
 
 
+@pytest.mark.parametrize("others", [True, {}, {"type": "integer"}], ids=str)
+def test_a_schema_that_takes_other_arguments_gets_them(others: Any) -> None:
+    counted = tool("count", unit={"type": "string"})
+    counted["function"]["parameters"]["additionalProperties"] = others
+    assert may_write(call("count", unit="crate", apples=3), counted)
+    assert may_write(call("count", apples="three"), counted) == (others != {"type": "integer"})
+
+
 def test_a_question_names_parameters_of_the_shown_tools() -> None:
     def ask(tool: str, parameter: str) -> str:
         return call("ask_user", missing=[{"tool": tool, "parameter": parameter}], question="Which?")
