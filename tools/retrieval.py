@@ -24,8 +24,8 @@ _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 _BEGINNING = 4
 """Letters of a longer word that count as its beginning."""
 _WORDS_SHARE = 0.1
-"""What the best match by words adds to a cosine when tools are put in order. On 500 requests of the demo with four tools each, the
-right one came first in 80 % by words alone, in 85 % by meaning alone, in 89 % with this share."""
+"""What the best match by words adds to a cosine when tools are put in order: the best of 0 to 0.5 on 500 requests of the demo
+(`docs/log.md`; `python -m bench.retrieval` measures it)."""
 _RANK_OFFSET = 10
 """Of reciprocal rank fusion, by which the few are found among many."""
 _KEPT_INDEXES = 64
