@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.ready
 ARGS   ?=
 
-.PHONY: setup demo test check serve learn bench clean vllm browser
+.PHONY: setup demo test check serve learn bench faults clean vllm browser
 
 setup: $(STAMP)
 
@@ -42,6 +42,10 @@ test: check vllm browser
 
 bench: setup
 	$(BIN)/python -m bench $(ARGS)
+
+# HONE_KILLS=15 is what `make test` does
+faults: setup
+	HONE_KILLS=$${HONE_KILLS:-1000} $(BIN)/python -m pytest -s tests/faults $(ARGS)
 
 clean:
 	rm -rf $(VENV) .venv-vllm .hone

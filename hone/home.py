@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy.engine import Engine
 
+from runtime.approvals.store import ApprovalStore
 from runtime.database import open_database
 from runtime.policy.base import Policy
 from runtime.policy.deployment import Deployment
@@ -16,6 +17,7 @@ from runtime.settings import Settings, load_settings
 from runtime.traces.store import TraceStore
 from tools.catalogue import Catalogue
 from tools.drafts import Drafts
+from tools.journal import Journal
 from tools.secret_store import SecretStore
 
 
@@ -33,12 +35,20 @@ class Home:
         return Drafts(self.engine)
 
     @property
+    def journal(self) -> Journal:
+        return Journal(self.engine)
+
+    @property
     def secrets(self) -> SecretStore:
         return open_secret_store(self.settings, self.engine)
 
     @property
     def traces(self) -> TraceStore:
         return TraceStore(self.engine)
+
+    @property
+    def approvals(self) -> ApprovalStore:
+        return ApprovalStore(self.engine)
 
     @property
     def deployment(self) -> Deployment:

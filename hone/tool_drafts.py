@@ -22,7 +22,7 @@ from tools.lint import lint_all
 from tools.reach import within_reach
 from tools.request_secrets import secret_names
 from tools.secrets import PREFIX
-from tools.spec import HttpBackend, SideEffect
+from tools.spec import ApprovalRule, HttpBackend, SideEffect
 from tools.transport import Outbound
 from tools.trimming import Change
 
@@ -69,6 +69,7 @@ def edit(
     rename: Annotated[str | None, typer.Option(help="New name of the tool.")] = None,
     describe: Annotated[str | None, typer.Option(help="New description of the tool.")] = None,
     side_effect: Annotated[SideEffect | None, typer.Option(help="What a call may change.")] = None,
+    approval: Annotated[ApprovalRule | None, typer.Option(help="Which calls wait for a person.")] = None,
     owner: Annotated[str | None, typer.Option(help="Person or team.")] = None,
     tag: Annotated[list[str] | None, typer.Option(help="Takes the place of all tags; repeatable.")] = None,
     examples: Annotated[
@@ -91,6 +92,7 @@ def edit(
         name=rename,
         description=describe,
         side_effect=side_effect,
+        approval=approval,
         owner=owner,
         tags=tag,
         examples=_examples(examples),

@@ -17,6 +17,7 @@ def plain(spec: ToolSpec) -> dict[str, Any]:
         "parameters": spec.parameters,
         "backend": spec.backend.kind,
         "side_effect": spec.side_effect.value,
+        "approval": spec.approval.value,
         "never_train": spec.never_train,
         "owner": spec.owner,
         "tags": list(spec.tags),

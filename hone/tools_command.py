@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hone import tool_drafts, tool_quality
+from hone import tool_calls, tool_drafts, tool_quality
 from hone.home import Home, open_home
 from hone.output import JsonOption, console, show_table, write_json
 from hone.tool_text import plain, plain_survey
@@ -32,6 +32,8 @@ app.command("publish")(tool_drafts.publish)
 app.command("discard")(tool_drafts.discard)
 app.command("report")(tool_quality.report)
 app.command("lint")(tool_quality.lint_tools)
+app.command("calls")(tool_calls.calls)
+app.command("settle")(tool_calls.settle)
 HomeOption = Annotated[Path | None, typer.Option(help="Where state lives.")]
 
 

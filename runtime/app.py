@@ -13,13 +13,29 @@ from fastapi.staticfiles import StaticFiles
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from sqlalchemy.engine import Engine
 
+from runtime.agent.answers import Answers
+from runtime.agent.consent import ConsentRules
 from runtime.agent.graph import AgentGraph, build_graph
 from runtime.agent.nodes import Nodes, ToolExecutor
 from runtime.agent.state import Limits
 from runtime.agent.threads import HeadStore, Threads
 from runtime.agent.turns import Turns, remembered_in
-from runtime.api import adapters, chat, errors, health, models, secrets, tool_drafts, tool_report, tools, traces
+from runtime.api import (
+    adapters,
+    approvals,
+    chat,
+    errors,
+    health,
+    models,
+    secrets,
+    tool_calls,
+    tool_drafts,
+    tool_report,
+    tools,
+    traces,
+)
 from runtime.api.origin import SameOriginOnly
+from runtime.approvals.store import ApprovalStore
 from runtime.database import open_database
 from runtime.errors import UnknownAdapter
 from runtime.outbound import open_outbound
@@ -37,7 +53,13 @@ from tools.catalogue import Catalogue
 from tools.drafts import Drafts
 from tools.errors import UnknownTool
 from tools.execution import Executor
+from tools.journal import Journal
+from tools.journaled_calls import JournaledCalls
+from tools.presence import Presence
+from tools.recovery import Recovery
 from tools.retrieval import open_retriever
+from tools.secrets import SecretSource
+from tools.transport import Outbound
 
 log = structlog.get_logger(__name__)
 
@@ -72,8 +94,8 @@ def create_app(
     app = FastAPI(title="hone", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.add_middleware(SameOriginOnly, hosts=(*settings.allowed_hosts, settings.host))
     errors.install(app)
-    routed = (chat, models, secrets, tool_drafts, tool_report, tools, traces, adapters, health, pages)
-    for module in routed:
+    about_tools = (secrets, tool_calls, tool_drafts, tool_report, tools)
+    for module in (chat, models, *about_tools, traces, approvals, adapters, health, pages):
         app.include_router(module.router)
     app.mount("/static", StaticFiles(directory=pages.STATIC), name="static")
     return app
@@ -102,11 +124,9 @@ async def _build(
     locked = await asyncio.to_thread(secret_store.problem)
     if locked is not None:
         log.error("secrets do not open", problem=locked)
+    catalogue, journal = Catalogue(engine), Journal(engine)
     if executor is None:
-        own = Executor.for_home(settings.home, outbound=outbound, secrets=secret_source(secret_store))
-        stack.push_async_callback(own.close)
-        executor = own
-    catalogue = Catalogue(engine)
+        executor = await _open_executor(stack, settings, outbound, catalogue, journal, secret_source(secret_store))
     if settings.builtin_tools:
         await asyncio.to_thread(_register_builtins, catalogue, settings.home)
 
@@ -118,21 +138,29 @@ async def _build(
     stack.push_async_callback(_stop, follower)
 
     limits = Limits(max_steps=settings.max_steps, turn_tokens=settings.turn_tokens, shown_tools=settings.shown_tools)
-    graph = await _open_graph(stack, settings.thread_checkpoints, Nodes(policy, renderer, executor, limits))
+    approval_store = ApprovalStore(engine, ttl_s=settings.approval_ttl_s)
+    consent = ConsentRules(frozenset(settings.approvals_waived), frozenset(settings.trusted_tools))
+    nodes = Nodes(policy, renderer, executor, limits, approval_store, consent=consent)
+    graph = await _open_graph(stack, settings.thread_checkpoints, nodes)
     store = TraceStore(engine)
+    threads = Threads(HeadStore(engine), remembered_in(graph))
     turns = Turns(
         policy=policy,
         graph=graph,
-        threads=Threads(HeadStore(engine), remembered_in(graph)),
+        threads=threads,
         toolbox=catalogue,
         retriever=await asyncio.to_thread(open_retriever, settings.retrieval),
         recorder=store,
         pointer=live,
+        approvals=approval_store,
         digests=lambda name: _digest(deployment, name),
         limits=limits,
         base_name=policy.model,
     )
     stack.push_async_callback(turns.close)
+    answers = Answers(approval_store, threads, turns, poll_s=settings.poll_s)
+    stack.push_async_callback(answers.close)
+    stack.push_async_callback(_stop, asyncio.create_task(answers.run(), name="follow-answers"))
     log.info("ready", model=policy.model, serving=live.current().name, database=engine.url.render_as_string())
     return Services(
         settings=settings,
@@ -141,13 +169,37 @@ async def _build(
         catalogue=catalogue,
         drafts=Drafts(engine),
         secrets=secret_store,
+        journal=journal,
         outbound=outbound,
         traces=store,
         deployment=deployment,
         live=live,
         turns=turns,
+        approvals=approval_store,
+        answers=answers,
         is_following=lambda: not follower.done(),
     )
+
+
+async def _open_executor(
+    stack: AsyncExitStack,
+    settings: Settings,
+    outbound: Outbound,
+    catalogue: Catalogue,
+    journal: Journal,
+    secrets: SecretSource,
+) -> Executor:
+    """Calls that a stopped server left open are looked after first: what may have happened is told before anybody asks."""
+    presence = Presence(settings.home / "servers")
+    stack.callback(presence.close)
+    calls = JournaledCalls(journal, presence)
+    executor = Executor.for_home(settings.home, outbound=outbound, secrets=secrets, calls=calls)
+    stack.push_async_callback(executor.close)
+    recovery = Recovery(journal, presence, catalogue, executor)
+    left = await asyncio.to_thread(recovery.give_up_writes)
+    follower = asyncio.create_task(recovery.follow(left), name="follow-journal")
+    stack.push_async_callback(_stop, follower)
+    return executor
 
 
 async def _load_policy(settings: Settings) -> Policy:

@@ -10,6 +10,10 @@ RuntimeFault
 ├── StoreError
 │   ├── DatabaseTooNew      made by a newer hone
 │   └── TraceNotFound
+├── ApprovalError
+│   ├── ApprovalNotFound    no such question, or it is another thread's
+│   ├── ApprovalSpent       answered before
+│   └── ApprovalExpired     answered too late
 ├── BadSettings             the settings cannot start a server
 └── BadRequest              the client's request cannot be served as it is
 """
@@ -52,6 +56,22 @@ class DatabaseTooNew(StoreError):
 
 
 class TraceNotFound(StoreError):
+    pass
+
+
+class ApprovalError(RuntimeFault):
+    pass
+
+
+class ApprovalNotFound(ApprovalError):
+    pass
+
+
+class ApprovalSpent(ApprovalError):
+    pass
+
+
+class ApprovalExpired(ApprovalError):
     pass
 
 

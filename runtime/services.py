@@ -7,13 +7,16 @@ from typing import Any, Protocol
 from fastapi import Request
 from sqlalchemy.engine import Engine
 
+from runtime.agent.answers import Answers
 from runtime.agent.turns import Served, Turns
+from runtime.approvals.store import ApprovalStore
 from runtime.policy.base import Policy
 from runtime.policy.deployment import Deployment
 from runtime.settings import Settings
 from runtime.traces.store import TraceStore
 from tools.catalogue import Catalogue
 from tools.drafts import Drafts
+from tools.journal import Journal
 from tools.secret_store import SecretStore
 from tools.transport import Outbound
 
@@ -36,12 +39,15 @@ class Services:
     catalogue: Catalogue
     drafts: Drafts
     secrets: SecretStore
+    journal: Journal
     outbound: Outbound
     """What registration may call; the executor's calls go through the same."""
     traces: TraceStore
     deployment: Deployment
     live: LivePointer
     turns: Turns
+    approvals: ApprovalStore
+    answers: Answers
     is_following: Callable[[], bool]
     """Whether the task that follows the deployment pointer is alive."""
 

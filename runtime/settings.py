@@ -94,11 +94,27 @@ class Settings(BaseSettings):
     """Seals the stored secrets of tools: 32 random bytes in base64; after it, with commas, keys that it has replaced. None:
     the file `master.key` in `home`, made on first use."""
 
+    approval_ttl_s: float = Field(default=3600.0, gt=0, le=30 * 86_400)
+    """Seconds in which a person may approve a call; then it is not run."""
+    approvals_waived: Annotated[tuple[str, ...], NoDecode] = ()
+    """Tools that may write without a person's approval, where their developer has waived it too; `*`: all of those."""
+    trusted_tools: Annotated[tuple[str, ...], NoDecode] = ()
+    """Tools, beside the built-in ones, whose output nobody else writes: it does not make later calls that change something
+    wait for a person; `*`: all. Whoever may replace a tool of that name is trusted with it."""
+
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_json: bool = False
     """One JSON object per line, for collectors; else text for people."""
 
-    @field_validator("vllm_urls", "allowed_hosts", "allowed_networks", "outbound_ports", mode="before")
+    @field_validator(
+        "vllm_urls",
+        "allowed_hosts",
+        "allowed_networks",
+        "outbound_ports",
+        "approvals_waived",
+        "trusted_tools",
+        mode="before",
+    )
     @classmethod
     def _split(cls, value: Any) -> Any:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value

@@ -7,6 +7,9 @@ ToolError
 ├── ImportFailed        a source of tools (MCP server, address, file) cannot be read
 │   └── BadImport       it was read, and is no description of tools, or not one that can be used as asked
 ├── DestinationRefused  an address that tools may not call
+├── JournalUnavailable  what is called cannot be written down, so nothing is called
+├── CallNotFound        no such tool call on record
+├── CallNotUnknown      the outcome of the call is known, so there is nothing to settle
 └── SecretError
     ├── BadSecret       a name or a value that cannot be kept
     ├── UnknownSecret   no secret of that name is stored
@@ -42,6 +45,18 @@ class BadImport(ImportFailed):
 
 
 class DestinationRefused(ToolError):
+    pass
+
+
+class JournalUnavailable(ToolError):
+    pass
+
+
+class CallNotFound(ToolError):
+    pass
+
+
+class CallNotUnknown(ToolError):
     pass
 
 

@@ -1,21 +1,25 @@
-"""Runs one tool call: arguments checked against the schema, then the backend, within a time and a size limit.
+"""Runs one tool call: arguments checked, a place within the tool's bounds, then the backend, within time and size.
 
 Whatever goes wrong with a tool is a `CallResult` whose content tells the policy what happened and what to do about it;
-only a cancelled turn leaves by an exception. Whether a call may be run *again* is not decided here.
+only a cancelled turn leaves by an exception. A call that may be run again is, when it fails of something that passes.
 """
 
 import asyncio
 import json
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tools.builtin import builtin_functions
+from tools.call_limits import CallLimits
 from tools.http_calls import HttpCaller
+from tools.journaled_calls import JournaledCalls
 from tools.json_schema import argument_errors
 from tools.mcp_sessions import McpSessions
-from tools.outcome import CallFault, CallResult, error_text, failure, shorten, storable
+from tools.outcome import CallFault, CallResult, error_text, failure, shorten, storable, unknown_effect
+from tools.retries import Sleep, with_retries
 from tools.secrets import EnvironmentSecrets, SecretSource
 from tools.spec import (
     BuiltinBackend,
@@ -41,7 +45,9 @@ class Executor:
         outbound: Outbound | None = None,
         mcp: McpSessions | None = None,
         secrets: SecretSource | None = None,
+        calls: JournaledCalls | None = None,
         clock: Callable[[], float] = time.perf_counter,
+        sleep: Sleep = asyncio.sleep,
     ) -> None:
         """
         Args:
@@ -49,59 +55,91 @@ class Executor:
             outbound: what HTTP endpoints and MCP servers may be called; None: public addresses.
             mcp: the sessions of MCP servers; None: made here.
             secrets: values of the secrets that definitions name; None: the environment's.
+            calls: makes each call once and keeps it on record; None: nothing is kept.
             clock: seconds, for latencies.
+            sleep: between the attempts of one call.
         """
         self._builtins = dict(builtins or {})
         outbound = outbound if outbound is not None else Outbound()
         self._http_client = outbound.client()
         self._http = HttpCaller(self._http_client, secrets if secrets is not None else EnvironmentSecrets())
         self._mcp = mcp if mcp is not None else McpSessions(outbound)
+        self._calls = calls
         self._clock = clock
+        self._sleep = sleep
+        self._limits = CallLimits()
 
     @classmethod
     def for_home(
-        cls, home: Path, *, outbound: Outbound | None = None, secrets: SecretSource | None = None
+        cls,
+        home: Path,
+        *,
+        outbound: Outbound | None = None,
+        secrets: SecretSource | None = None,
+        calls: JournaledCalls | None = None,
     ) -> "Executor":
         """An executor whose built-in tools keep their data in `home`."""
-        return cls(builtins=builtin_functions(home), outbound=outbound, secrets=secrets)
+        return cls(builtins=builtin_functions(home), outbound=outbound, secrets=secrets, calls=calls)
+
+    @property
+    def makes_each_call_once(self) -> bool:
+        """Whether a call id that is given again gets what came of the first, and no second effect."""
+        return self._calls is not None
 
     async def run(self, spec: ToolSpec, arguments: dict[str, Any], *, call_id: str) -> CallResult:
         """
         Args:
-            call_id: names this call; a tool that is not a plain read receives it as its idempotency key.
+            call_id: names this call; a tool that is not a plain read receives it as its idempotency key. Given again, it
+                gets the outcome that is on record.
+
+        Raises: JournalUnavailable: the call cannot be written down, so it was not made.
         """
-        started = self._clock()
         errors = argument_errors(spec.parameters, arguments)
         if errors:
-            status, content = _error(CallStatus.BAD_ARGUMENTS, "; ".join(errors))
-        else:
-            status, content = await self._outcome(spec, arguments, call_id)
-        return CallResult(status, content, latency_ms=(self._clock() - started) * 1000)
+            return CallResult(*_error(CallStatus.BAD_ARGUMENTS, "; ".join(errors)), latency_ms=0.0)
+        perform = partial(self._perform, spec, arguments, call_id)
+        place = partial(self._limits.place, spec)
+        try:
+            if self._calls is not None:
+                return await self._calls.once(spec, arguments, call_id, perform, place=place)
+            async with place():
+                return await perform()
+        except CallFault as e:
+            return CallResult(*_error(e.status, str(e)), latency_ms=0.0)
 
     async def close(self) -> None:
         await self._mcp.close()
         await self._http_client.aclose()
+
+    async def _perform(self, spec: ToolSpec, arguments: dict[str, Any], call_id: str) -> CallResult:
+        started = self._clock()
+        status, content = await self._outcome(spec, arguments, call_id)
+        return CallResult(status, content, latency_ms=(self._clock() - started) * 1000)
 
     async def _outcome(self, spec: ToolSpec, arguments: dict[str, Any], call_id: str) -> tuple[CallStatus, str]:
         began = asyncio.get_running_loop().time()
         limit = asyncio.timeout(spec.timeout_s)
         try:
             async with limit:
-                content = storable(await self._call(spec, arguments, call_id))
+                call = partial(self._call, spec, arguments, call_id)
+                content = storable(await with_retries(spec, call, sleep=self._sleep))
         except CallFault as e:
-            return _error(e.status, str(e))
+            return _told(spec, e)
         except Exception as e:  # a tool is foreign code: whatever it raises is its outcome, not our crash
             if limit.expired():
                 if isinstance(spec.backend, McpBackend):
                     self._mcp.unanswered(spec.backend.server, began)
-                return _error(CallStatus.TIMEOUT, f"{spec.name} gave no answer within {spec.timeout_s:g} s")
-            return _error(CallStatus.FAILED, f"{spec.name} broke: {type(e).__name__}: {e}")
+                late = f"{spec.name} gave no answer within {spec.timeout_s:g} s"
+                return _told(spec, CallFault(CallStatus.TIMEOUT, late, may_have_run=True))
+            # A function of ours has answered by what it raised; a connection has only broken.
+            sent = not isinstance(spec.backend, BuiltinBackend)
+            return _told(spec, failure(f"{spec.name} broke: {type(e).__name__}: {e}", may_have_run=sent))
         size = len(content.encode())
         if size > spec.max_result_bytes:
             too_large = (
                 f"the result of {spec.name} has {size:,} bytes, more than the limit of {spec.max_result_bytes:,}"
             )
-            return _error(CallStatus.FAILED, f"{too_large}; ask for less")
+            return _told(spec, failure(f"{too_large}; ask for less", may_have_run=True))
         return CallStatus.OK, content
 
     async def _call(self, spec: ToolSpec, arguments: dict[str, Any], call_id: str) -> str:
@@ -124,6 +162,13 @@ class Executor:
         # In a thread, since it may wait for a disk; built-ins bound their own work, for a thread cannot be stopped.
         result = await asyncio.to_thread(function, **arguments)
         return json.dumps(result, ensure_ascii=False, allow_nan=False)
+
+
+def _told(spec: ToolSpec, fault: CallFault) -> tuple[CallStatus, str]:
+    """A write that may have happened is neither done nor failed, and nobody but a person may try it again."""
+    if fault.may_have_run and spec.side_effect is SideEffect.WRITE:
+        return _error(CallStatus.UNKNOWN, f"{fault}; {unknown_effect(spec.name)}")
+    return _error(fault.status, str(fault))
 
 
 def _error(status: CallStatus, message: str) -> tuple[CallStatus, str]:

@@ -6,7 +6,9 @@ is cut off at the limit.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -21,6 +23,7 @@ from tools.request_layout import LaidOut, lay_out
 from tools.secrets import SecretSource
 from tools.spec import CallStatus, HttpBackend, SideEffect, ToolSpec
 from tools.transport import public_form
+from tools.webhook_signature import signature_headers
 
 _READING = frozenset({"GET", "HEAD"})
 _BODY_METHODS = frozenset({"POST", "PUT", "PATCH"})
@@ -30,15 +33,27 @@ _NOT_THE_ARGUMENTS = {
     429: "it is being asked too often: wait before calling it again",
 }
 """Statuses below 500 that other arguments would not change, so they teach nothing about arguments."""
+_PASSING = frozenset({429, 502, 503, 504})
+"""Statuses that the same request may not meet again in a moment."""
+_FROM_A_GATEWAY = frozenset({502, 504})
+"""Told in the service's place: the service may have done its work."""
+_BROKEN_CONNECTION = (httpx2.NetworkError, httpx2.RemoteProtocolError)
 _MAX_ERROR_BYTES = 65_536
 
 
 class HttpCaller:
-    """Runs the tools whose backend is an HTTP endpoint."""
+    """Runs the tools whose backend is an HTTP endpoint; each call is one request, tried once."""
 
-    def __init__(self, client: httpx2.AsyncClient, secrets: SecretSource) -> None:
+    def __init__(
+        self,
+        client: httpx2.AsyncClient,
+        secrets: SecretSource,
+        *,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         self._client = client
         self._credentials = Credentials(client, secrets)
+        self._now = now
 
     async def call(self, spec: ToolSpec, backend: HttpBackend, arguments: Mapping[str, Any], *, call_id: str) -> str:
         """The answer as JSON text, without the secrets that the request carried.
@@ -50,7 +65,7 @@ class HttpCaller:
             return redaction.clean(await self._exchange(spec, backend, arguments, call_id, redaction))
         except CallFault as e:
             # Its cause is dropped too: it may quote the request.
-            raise CallFault(e.status, redaction.clean(str(e))) from None
+            raise e.reworded(redaction.clean(str(e))) from None
 
     async def _exchange(
         self, spec: ToolSpec, backend: HttpBackend, arguments: Mapping[str, Any], call_id: str, redaction: Redaction
@@ -63,17 +78,19 @@ class HttpCaller:
             if response.status_code == 401:
                 self._credentials.forget(backend.auth)
             try:
-                return await _answer(response, address, spec.max_result_bytes, redaction)
+                return await _answer(response, address, spec.max_result_bytes, self._now(), redaction)
             finally:
                 await response.aclose()
         except DestinationRefused as e:
             raise failure(f"{address} was not called: {e}") from e
         except httpx2.ConnectError as e:
-            raise failure(
-                f"cannot connect to {address}: the service is down or unreachable ({_reason(e, redaction)})"
-            ) from e
+            told = f"cannot connect to {address}: the service is down or unreachable ({_reason(e, redaction)})"
+            raise failure(told, transient=True) from e
         except (httpx2.HTTPError, httpx2.InvalidURL) as e:
-            raise failure(f"{address} broke off: {_reason(e, redaction)}") from e
+            is_broken = isinstance(e, _BROKEN_CONNECTION)
+            never_left = isinstance(e, httpx2.InvalidURL | httpx2.UnsupportedProtocol | httpx2.LocalProtocolError)
+            told = f"{address} broke off: {_reason(e, redaction)}"
+            raise failure(told, transient=is_broken, may_have_run=not never_left) from e
 
     async def _send(self, request: httpx2.Request) -> httpx2.Response:
         if request.method in _READING and "content-length" not in request.headers:
@@ -93,9 +110,13 @@ class HttpCaller:
         headers = {"accept": "application/json", **backend.headers, **laid.headers}
         if laid.cookies:
             headers["cookie"] = "; ".join(laid.cookies)
+        key = quote(call_id, safe="")
         if spec.side_effect is not SideEffect.READ:
             # A service that knows the header does the work once, however often the request arrives.
-            headers["idempotency-key"] = quote(call_id, safe="")
+            headers["idempotency-key"] = key
+        if backend.signing_secret is not None:
+            secret = await self._credentials.secret(backend.signing_secret, redaction)
+            headers |= signature_headers(backend.signing_secret, secret, key, laid.content or b"", self._now())
         return self._client.build_request(backend.method, laid.url, content=laid.content, headers=headers, timeout=None)
 
 
@@ -120,19 +141,23 @@ def query_values(arguments: Mapping[str, Any]) -> dict[str, list[str]]:
     }
 
 
-async def _answer(response: httpx2.Response, address: str, limit: int, redaction: Redaction) -> str:
+async def _answer(response: httpx2.Response, address: str, limit: int, now: datetime, redaction: Redaction) -> str:
     status = response.status_code
     if status >= 400:
         body, complete = await _read(response, _MAX_ERROR_BYTES)
         told = error_message(body, response.headers.get("content-type", ""))
+        wait_s = retry_after_s(response.headers.get("retry-after", ""), now)
         # before it is shortened, which could leave half a secret that nobody recognises
-        raise _http_fault(status, address, shorten(redaction.clean(told, cut=not complete)))
+        raise _http_fault(status, address, shorten(redaction.clean(told, cut=not complete)), wait_s)
     if status >= 300:
         target = shorten(redaction.clean(response.headers.get("location", "nowhere")), 200)
         raise failure(f"{address} redirects to {target}; the tool must be registered with its real address")
     body, complete = await _read(response, limit)
     if not complete:
-        raise failure(f"the result of {address} is larger than the limit of {limit:,} bytes; ask for less")
+        # From here on the service has agreed to the request: whatever is wrong with its answer, the effect is there.
+        raise failure(
+            f"the result of {address} is larger than the limit of {limit:,} bytes; ask for less", may_have_run=True
+        )
     return _readable(body, response.headers.get("content-type", ""), address)
 
 
@@ -155,22 +180,45 @@ def _readable(body: bytes, content_type: str, address: str) -> str:
         if content_type.startswith("text/plain"):
             return body.decode("utf-8", "replace")
         kind = content_type.partition(";")[0] or "an answer without content type"
-        raise failure(f"{address} answered {kind} that is not JSON, so its result cannot be read") from e
+        raise failure(
+            f"{address} answered {kind} that is not JSON, so its result cannot be read", may_have_run=True
+        ) from e
 
 
 def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
 
-def _http_fault(status: int, address: str, message: str) -> CallFault:
+def _http_fault(status: int, address: str, message: str, wait_s: float | None) -> CallFault:
     told = f"{address} answered {status}"
     if status >= 500:
-        return failure(f"{told}: {message}" if message else f"{told}: the service broke")
+        return failure(
+            f"{told}: {message}" if message else f"{told}: the service broke",
+            transient=status in _PASSING,
+            retry_after_s=wait_s,
+            may_have_run=status in _FROM_A_GATEWAY,
+        )
     if status == 408:
         return CallFault(CallStatus.TIMEOUT, f"{told}: it waited too long for the request")
     if status in _NOT_THE_ARGUMENTS:
-        return failure(f"{told}: {_NOT_THE_ARGUMENTS[status]}" + (f" ({message})" if message else ""))
+        asked = f"; it asks to be left alone for {wait_s:.0f} s" if wait_s else ""
+        return failure(
+            f"{told}: {_NOT_THE_ARGUMENTS[status]}{asked}" + (f" ({message})" if message else ""),
+            transient=status in _PASSING,
+            retry_after_s=wait_s,
+        )
     return refusal(f"{told}: {message}" if message else f"{told} without saying why; check the arguments")
+
+
+def retry_after_s(value: str, now: datetime) -> float | None:
+    """Seconds from now by a Retry-After header, delay or date (RFC 9110, 10.2.3); None: it says nothing readable."""
+    if value.strip().isdecimal():
+        return float(value)
+    try:
+        at = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    return max((at.replace(tzinfo=at.tzinfo or UTC) - now).total_seconds(), 0.0)
 
 
 def error_message(body: bytes, content_type: str) -> str:

@@ -40,7 +40,7 @@ class McpSessions:
             result = await self._call(server, name, arguments, repeatable)
         except SessionLost as e:
             lost = "broke off, and it is not known whether the tool ran" if e.was_open else "cannot be opened"
-            raise failure(f"the MCP server ({describe(server)}) {lost}: {e}") from e
+            raise failure(f"the MCP server ({describe(server)}) {lost}: {e}", may_have_run=e.was_open) from e
         except MCPError as e:
             if e.code == INVALID_PARAMS:
                 raise refusal(e.message) from e

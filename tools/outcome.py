@@ -26,9 +26,35 @@ class CallResult:
 class CallFault(Exception):
     """One call did not work; the message is for the policy: it names the value and what to do instead."""
 
-    def __init__(self, status: CallStatus, message: str) -> None:
+    def __init__(
+        self,
+        status: CallStatus,
+        message: str,
+        *,
+        transient: bool = False,
+        retry_after_s: float | None = None,
+        may_have_run: bool = False,
+    ) -> None:
+        """
+        Args:
+            transient: the same call may work in a moment.
+            retry_after_s: how long the service asks to be left alone first.
+            may_have_run: the request was sent, and nothing that came back says whether the tool did its work.
+        """
         super().__init__(message)
         self.status = status
+        self.transient = transient
+        self.retry_after_s = retry_after_s
+        self.may_have_run = may_have_run
+
+    def reworded(self, message: str) -> "CallFault":
+        return CallFault(
+            self.status,
+            message,
+            transient=self.transient,
+            retry_after_s=self.retry_after_s,
+            may_have_run=self.may_have_run,
+        )
 
 
 def refusal(message: str) -> CallFault:
@@ -36,9 +62,18 @@ def refusal(message: str) -> CallFault:
     return CallFault(CallStatus.REJECTED, message)
 
 
-def failure(message: str) -> CallFault:
-    """The tool broke: no argument is at fault."""
-    return CallFault(CallStatus.FAILED, message)
+def failure(
+    message: str, *, transient: bool = False, retry_after_s: float | None = None, may_have_run: bool = False
+) -> CallFault:
+    """The tool broke: no argument is at fault. Args: as `CallFault`."""
+    return CallFault(
+        CallStatus.FAILED, message, transient=transient, retry_after_s=retry_after_s, may_have_run=may_have_run
+    )
+
+
+def unknown_effect(name: str) -> str:
+    """What the policy is to make of a write whose end was not learnt."""
+    return f"whether {name} did its work is not known: do not call it again for this; a person will look into it"
 
 
 def error_text(status: CallStatus, message: str) -> str:

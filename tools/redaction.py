@@ -3,6 +3,7 @@
 A service may repeat what it was sent ("invalid key sk-..."), an error may quote an address that carries a key. On the
 way a value may be written anew, once or several times: percent-encoded, escaped for JSON or HTML, in base64. Letters and
 digits stay as they are in all of these but base64, so a value is looked for with each other character in any of its forms.
+What is in base64 as a whole (an address, a body) is read, and left out where it holds one.
 """
 
 import base64
@@ -18,6 +19,7 @@ _MAX_ESCAPES = 8
 """Backslashes before one character: JSON within JSON within JSON has seven."""
 _LONGEST_FORM = 16
 """Characters that one may become."""
+_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{12,}")
 _WORDS = re.compile(r"[A-Za-z0-9]+")
 _PARTS = re.compile(r"\\+|.", re.DOTALL)
 
@@ -44,13 +46,37 @@ class Redaction:
         Args:
             cut: the text ends where a limit ended it, maybe within a secret: as much of its end is left out as a secret may take.
         """
+        if self._shown_as:
+            text = _BASE64.sub(lambda run: self._shown_instead(run[0]) or run[0], self._replaced(text))
+        if cut and self._shown_as:
+            text = text[: -_LONGEST_FORM * max(map(len, self._shown_as))]
+        return text
+
+    def _replaced(self, text: str) -> str:
         for covered in sorted(self._shown_as, key=len, reverse=True):
             if all(word in text for word in _WORDS.findall(covered)):
                 shown = self._shown_as[covered]
                 text = re.sub(_pattern(covered), lambda _, shown=shown: shown, text)
-        if cut and self._shown_as:
-            text = text[: -_LONGEST_FORM * max(map(len, self._shown_as))]
         return text
+
+    def _shown_instead(self, run: str) -> str | None:
+        """What stands for a run of base64 that holds a secret in some form; None: it holds none."""
+        if len(run) * 3 < min(map(len, self._shown_as)) * 4:
+            return None
+        for encoded in _alignments(run):
+            text = base64.urlsafe_b64decode(encoded).decode("latin-1")
+            if self._replaced(text) != text:
+                return next(shown for shown in self._shown_as.values() if shown in self._replaced(text))
+        return None
+
+
+def _alignments(run: str) -> Iterator[str]:
+    """The run from each place where a group of four may begin, for a letter before it may seem to belong to it."""
+    run = run.replace("+", "-").replace("/", "_")
+    for begin in range(4):
+        rest = run[begin:]
+        whole = rest[:-1] if len(rest) % 4 == 1 else rest
+        yield whole + "=" * (-len(whole) % 4)
 
 
 def _in_base64(value: str) -> Iterator[str]:

@@ -28,6 +28,17 @@ class SideEffect(StrEnum):
     """Changes the world at each run: never run again unasked."""
 
 
+class ApprovalRule(StrEnum):
+    """What a tool's developer says about calls that change something."""
+
+    BY_EFFECT = "by_effect"
+    """A write waits for a person."""
+    ALWAYS = "always"
+    """Every call waits for a person."""
+    WAIVED = "waived"
+    """The developer needs no approval; it counts only where the operator says the same."""
+
+
 class CallStatus(StrEnum):
     """What came of one tool call."""
 
@@ -40,6 +51,14 @@ class CallStatus(StrEnum):
     """The tool broke (HTTP 5xx, exception, unreadable answer)."""
     TIMEOUT = "timeout"
     UNKNOWN_TOOL = "unknown_tool"
+    BUSY = "busy"
+    """Not called: the tool was at the limit that its developer set, for as long as a call may take."""
+    UNKNOWN = "unknown"
+    """A write that may have happened: it was sent, and no answer says what came of it. A person settles it."""
+    DECLINED = "declined"
+    """Not run: a person said no."""
+    LAPSED = "lapsed"
+    """Not run: nobody approved it in time, or what was approved is no longer what would run."""
 
 
 class _Frozen(BaseModel):
@@ -153,9 +172,11 @@ class HttpBackend(_Frozen):
     url: str
     method: HttpMethod = "POST"
     headers: dict[str, str] = {}
-    # Both are left out of the stored form when unset, so that a definition from before them keeps its digest.
+    # These are left out of the stored form when unset, so that a definition from before them keeps its digest.
     layout: RequestLayout | None = Field(default=None, exclude_if=lambda value: value is None)
     auth: tuple[Auth, ...] = Field(default=(), exclude_if=lambda value: not value)
+    signing_secret: SecretName | None = Field(default=None, exclude_if=lambda value: value is None)
+    """Signs each request by Standard Webhooks, so that the service can tell who calls (`tools.webhook_signature`)."""
 
 
 class McpStdioServer(_Frozen):
@@ -215,11 +236,19 @@ class ToolSpec(_Frozen):
     """JSON Schema (draft 2020-12) of the arguments; its top level is an object."""
     backend: Backend
     side_effect: SideEffect = SideEffect.READ
+    # Left out of the stored form by default, so that a definition from before it keeps its digest.
+    approval: ApprovalRule = Field(
+        default=ApprovalRule.BY_EFFECT, exclude_if=lambda value: value is ApprovalRule.BY_EFFECT
+    )
     timeout_s: float = Field(default=10.0, gt=0, le=300)
     max_result_bytes: int = Field(default=65_536, gt=0, le=10_000_000)
     never_train: bool | None = None
     """True: this tool's traces and cases serve evaluation only; None: the catalogue decides (`tools.split`)."""
     # Left out of the stored form when unset, so that a definition from before them keeps its digest.
+    max_concurrent: int | None = Field(default=None, ge=1, le=10_000, exclude_if=lambda value: value is None)
+    """Calls of one server at the same time; None: no limit."""
+    max_per_minute: int | None = Field(default=None, ge=1, le=1_000_000, exclude_if=lambda value: value is None)
+    """Calls of one server within a minute; None: no limit."""
     owner: Owner | None = Field(default=None, exclude_if=lambda value: value is None)
     tags: tuple[Tag, ...] = Field(default=(), max_length=32, exclude_if=lambda value: not value)
     examples: tuple[Example, ...] = Field(default=(), max_length=200, exclude_if=lambda value: not value)

@@ -1,10 +1,13 @@
-"""Where tools are kept: one row for each version of each registered tool, one for each draft; and their secrets, sealed."""
+"""Where tools are kept: a row for each version of a tool, each draft, each version of a secret (sealed), each call."""
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Boolean,
     Column,
     DateTime,
+    Float,
+    Index,
     Integer,
     LargeBinary,
     MetaData,
@@ -12,6 +15,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 metadata = MetaData()
@@ -49,3 +53,34 @@ secrets = Table(
     Column("created_at", DateTime(timezone=True), nullable=False),
     Column("retired_at", DateTime(timezone=True)),
 )
+
+tool_calls = Table(
+    "tool_calls",
+    metadata,
+    Column("seq", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("call_id", String(256), nullable=False),
+    Column("tool", String(64), nullable=False),
+    Column("tool_sha256", String(64), nullable=False),
+    Column("arguments", JSON, nullable=False),
+    Column("side_effect", String(16), nullable=False),
+    Column("idempotency_key", String(256)),
+    Column("status", String(16), nullable=False),
+    Column("owner", String(64), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("content", Text),
+    Column("latency_ms", Float),
+    Column("started_at", DateTime(timezone=True), nullable=False),
+    Column("deadline", DateTime(timezone=True), nullable=False),
+    Column("finished_at", DateTime(timezone=True)),
+    Column("note", Text),
+    Column("settled_at", DateTime(timezone=True)),
+    UniqueConstraint("call_id", name="uq_tool_calls_call_id"),
+    Index(
+        "ix_tool_calls_open",
+        "status",
+        "seq",
+        sqlite_where=text("status IN ('started', 'unknown')"),
+        postgresql_where=text("status IN ('started', 'unknown')"),
+    ),
+)
+"""One row for each call of a tool; `tools.journal` says what the columns mean."""

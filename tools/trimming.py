@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from tools.errors import BadToolSpec
 from tools.examples import Example, json_path, with_parameters
 from tools.json_schema import argument_errors
-from tools.spec import HttpBackend, JsonSchema, JsonValue, Owner, RequestLayout, SideEffect, Tag, ToolSpec
+from tools.spec import ApprovalRule, HttpBackend, JsonSchema, JsonValue, Owner, RequestLayout, SideEffect, Tag, ToolSpec
 
 
 class Change(BaseModel):
@@ -23,6 +23,7 @@ class Change(BaseModel):
     name: str | None = None
     description: str | None = None
     side_effect: SideEffect | None = None
+    approval: ApprovalRule | None = None
     timeout_s: float | None = Field(default=None, gt=0, le=300)
     never_train: bool | None = None
     owner: Owner | None = None

@@ -56,7 +56,9 @@ def hone_server(home: Path, model: str, port: int, *, service: str | None = None
         service: base URL on this machine that its tools may call.
     """
     log = home / "server.log"
-    environment = {**os.environ, "HONE_ALLOW_MCP_STDIO": "true"}
+    # its users are a script, and its tools are the demo's own
+    alone = {"HONE_APPROVALS_WAIVED": "*", "HONE_TRUSTED_TOOLS": "*"}
+    environment = {**os.environ, **alone, "HONE_ALLOW_MCP_STDIO": "true"}
     if service is not None:
         environment["HONE_ALLOWED_NETWORKS"] = httpx2.URL(service).netloc.decode()
     command = [sys.executable, "-m", "hone", "serve", "--home", str(home), "--model", model, "--port", str(port)]

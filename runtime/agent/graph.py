@@ -2,8 +2,11 @@
 
 START ─▶ decide ─▶ check ──▶ END
            ▲  ▲      │ │
-           │  └──────┘ └──▶ execute ──▶ END (limit)
-           └───────────────────┘
+           │  └──────┘ ├──────────▶ execute ──▶ END (limit)
+           │           └▶ approve ──▶ │
+           └──────────────────────────┘
+
+`approve` is where a turn may wait for a person, once for each call that needs it, for as long as it takes.
 """
 
 from typing import Any, Literal, TypeAlias
@@ -13,7 +16,7 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 
 from runtime.agent.nodes import Nodes
-from runtime.agent.state import AgentState, Limits, TurnContext
+from runtime.agent.state import AgentState, Limits, TurnContext, next_ask
 
 AgentGraph: TypeAlias = CompiledStateGraph[AgentState, TurnContext, AgentState, AgentState]
 
@@ -22,18 +25,24 @@ def build_graph(nodes: Nodes, checkpointer: BaseCheckpointSaver[Any] | None = No
     graph = StateGraph(AgentState, context_schema=TurnContext)
     graph.add_node("decide", nodes.decide)
     graph.add_node("check", nodes.check)
+    graph.add_node("approve", nodes.approve)
     graph.add_node("execute", nodes.execute)
     graph.add_edge(START, "decide")
     graph.add_edge("decide", "check")
-    graph.add_conditional_edges("check", after_check, ["decide", "execute", END])
+    graph.add_conditional_edges("check", after_check, ["decide", "approve", "execute", END])
+    graph.add_conditional_edges("approve", after_approve, ["approve", "execute"])
     graph.add_conditional_edges("execute", after_execute, ["decide", END])
     return graph.compile(checkpointer=checkpointer)
 
 
-def after_check(state: AgentState) -> Literal["decide", "execute", "__end__"]:
+def after_check(state: AgentState) -> Literal["decide", "approve", "execute", "__end__"]:
     if state["reply"] is not None:
         return "__end__"
-    return "decide" if state["repair"] else "execute"
+    return "decide" if state["repair"] else after_approve(state)
+
+
+def after_approve(state: AgentState) -> Literal["approve", "execute"]:
+    return "execute" if next_ask(state) is None else "approve"
 
 
 def after_execute(state: AgentState) -> Literal["decide", "__end__"]:
@@ -41,5 +50,5 @@ def after_execute(state: AgentState) -> Literal["decide", "__end__"]:
 
 
 def most_node_runs(limits: Limits) -> int:
-    """Bound for LangGraph's own recursion limit, above what our limits allow: three nodes a round, one repair."""
-    return 3 * (limits.max_steps + 2) + 4
+    """Bound for LangGraph's own recursion limit, above what our limits allow: four nodes a round, one repair."""
+    return 4 * (limits.max_steps + 2) + 4

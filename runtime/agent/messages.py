@@ -7,6 +7,7 @@ OpenAI's wire form (a JSON string) exists at the HTTP edge only.
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
@@ -29,13 +30,15 @@ Message: TypeAlias = dict[str, Any]
 SYSTEM_ROLES = ("system", "developer")
 _LARGEST_INT = 2**63 - 1
 
-StopReason: TypeAlias = Literal["step_limit", "token_limit", "cut", "invalid_output"]
-"""Why a turn ended without a decision to end it; `cut` is an output that ran into its token limit."""
+StopReason: TypeAlias = Literal["step_limit", "token_limit", "cut", "invalid_output", "adapter_gone"]
+"""Why a turn ended without a decision to end it; `cut` is an output that ran into its token limit, `adapter_gone` a turn
+that waited longer than the adapter that it began with was kept."""
 
 _STOP_TEXT: Mapping[StopReason, str] = {
     "step_limit": "I stopped: this took more steps than one turn may have.",
     "token_limit": "I stopped: this took more words than one turn may have.",
     "cut": "",
+    "adapter_gone": "",
     "invalid_output": "Sorry, I could not work out how to do that. Could you put it another way?",
 }
 
@@ -49,8 +52,20 @@ class PendingCall(BaseModel):
     call: ToolCall
 
 
+class AskedFor(BaseModel):
+    """The call that a person is asked to approve."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    tool: str
+    arguments: dict[str, Any]
+    why: str
+    expires_at: datetime
+
+
 class Reply(BaseModel):
-    """What the user gets at the end of a turn."""
+    """What the user gets at the end of a turn, or when it begins to wait."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -62,6 +77,8 @@ class Reply(BaseModel):
     category: RefusalCategory | None = None
     inferred: bool = False
     stopped: StopReason | None = None
+    approval: AskedFor | None = None
+    """The turn waits for this."""
 
 
 def reply_to(decision: Decision, calls: Sequence[PendingCall] = ()) -> Reply:
@@ -103,8 +120,15 @@ def calls_message(calls: Iterable[PendingCall]) -> Message:
     return {"role": "assistant", "content": "", "tool_calls": shaped}
 
 
-def tool_message(call_id: str, name: str, content: str) -> Message:
-    return {"role": "tool", "tool_call_id": call_id, "name": name, "content": content}
+def tool_message(call_id: str, name: str, content: str, *, trusted: bool = False) -> Message:
+    """Args: trusted: not written by anybody outside; only what is marked so counts as such."""
+    shaped: Message = {"role": "tool", "tool_call_id": call_id, "name": name, "content": content}
+    return {**shaped, "trusted": True} if trusted else shaped
+
+
+def as_shown(message: Message) -> Message:
+    """The message without the mark, which is ours alone."""
+    return {key: value for key, value in message.items() if key != "trusted"}
 
 
 def error_message(error: str) -> Message:
@@ -147,7 +171,7 @@ def split_system(messages: Sequence[Message]) -> tuple[str | None, list[Message]
     return (text or None), list(messages[count:])
 
 
-def with_system(system: str | None, messages: Sequence[Message]) -> list[Message]:
+def with_system(system: str | None, messages: Iterable[Message]) -> list[Message]:
     return [{"role": "system", "content": system}, *messages] if system else list(messages)
 
 

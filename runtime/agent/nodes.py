@@ -1,4 +1,4 @@
-"""The three things that a turn does, as graph nodes: decide, check, execute.
+"""What a turn does, as graph nodes: decide, check, wait for approval where it is needed, execute.
 
 A node takes the state and gives back what changes. It knows no HTTP and keeps nothing between calls.
 """
@@ -6,15 +6,18 @@ A node takes the state and gives back what changes. It knows no HTTP and keeps n
 import asyncio
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
 from langgraph.runtime import Runtime
+from langgraph.types import interrupt
 
+from runtime.agent.consent import ConsentRules, call_digest, is_tainted
 from runtime.agent.messages import (
     Message,
     PendingCall,
+    as_shown,
     calls_message,
     error_message,
     reply_message,
@@ -24,7 +27,8 @@ from runtime.agent.messages import (
     tool_message,
     with_system,
 )
-from runtime.agent.state import AgentState, Limits, TurnContext, stop_reason, written_tokens
+from runtime.agent.state import AgentState, Limits, TurnContext, next_ask, stop_reason, written_tokens
+from runtime.approvals.schema import ApprovalState, Use
 from runtime.decision import Execute, Invalid, load_decision, parse_decision
 from runtime.errors import PromptTooLong
 from runtime.policy.base import Policy
@@ -43,7 +47,28 @@ LONGEST_TOKEN = 16
 class ToolExecutor(Protocol):
     """Runs one call; a tool's fault is a result, never an exception."""
 
+    @property
+    def makes_each_call_once(self) -> bool:
+        """Whether a call id that is given again gets what came of the first, and no second effect."""
+        ...
+
     async def run(self, spec: ToolSpec, arguments: dict[str, Any], *, call_id: str) -> CallResult: ...
+
+
+class Ledger(Protocol):
+    """Lets an approval be used once, for the call that it was given for."""
+
+    def use(self, approval_id: str, *, thread_id: str, digest: str) -> Use: ...
+
+
+_NOT_GRANTED: Mapping[Use, tuple[CallStatus, str]] = {
+    Use.EXPIRED: (CallStatus.LAPSED, "not run: the approval had run out; ask again if it is still wanted"),
+    Use.MISMATCH: (CallStatus.LAPSED, "not run: what was approved is not this call, or the tool has changed since"),
+    Use.SPENT: (
+        CallStatus.FAILED,
+        "the server stopped while this approved call ran; whether it took effect is not known, and it is not run again",
+    ),
+}
 
 
 class Nodes:
@@ -55,13 +80,17 @@ class Nodes:
         renderer: Renderer,
         executor: ToolExecutor,
         limits: Limits,
+        ledger: Ledger,
         *,
+        consent: ConsentRules = ConsentRules(),  # noqa: B008 (frozen)
         timer: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._policy = policy
         self._renderer = renderer
         self._executor = executor
         self._limits = limits
+        self._ledger = ledger
+        self._consent = consent
         self._timer = timer
 
     async def decide(self, state: AgentState, runtime: Runtime[TurnContext]) -> dict[str, Any]:
@@ -114,7 +143,23 @@ class Nodes:
             return self._refuse_calls(state, pending, faults)
         if isinstance(runtime.context.specs[pending[0].call.name].backend, ClientBackend):
             return _end(state, reply_to(decision, pending))
-        return {}
+        asks = self._consent.asks(
+            pending,
+            runtime.context.specs,
+            tainted=is_tainted(state["messages"]),
+            thread_id=runtime.context.thread_id,
+        )
+        return {"asks": [ask.model_dump(mode="json") for ask in asks], "consents": {}}
+
+    async def approve(self, state: AgentState) -> dict[str, Any]:
+        """Waits for a person's answer on one call.
+
+        Runs again from its start when the answer is there; until it is known, nothing of the decision is run.
+        """
+        ask = next_ask(state)
+        assert ask is not None  # the graph leads here for as long as one is left
+        answer = interrupt(ask)
+        return {"consents": {**state["consents"], ask["call_id"]: answer}}
 
     async def execute(self, state: AgentState, runtime: Runtime[TurnContext]) -> dict[str, Any]:
         """Runs the calls of the last decision and shows their results to the policy."""
@@ -122,14 +167,19 @@ class Nodes:
         decision = load_decision(span["decision"])
         assert isinstance(decision, Execute)  # the graph leads here from a checked execute only
         pending = _pending(span["id"], decision)
-        outcomes = await self._run(pending, runtime.context)
-        results = [tool_message(o.call_id, o.call.name, o.content) for o in outcomes]
+        outcomes = await self._run(pending, state, runtime.context)
+        results = [
+            tool_message(o.call_id, o.call.name, o.content, trusted=self._is_ours(o, runtime.context)) for o in outcomes
+        ]
         state = {
             **state,
             "messages": [*state["messages"], calls_message(pending), *results],
             "spans": _with_last(state["spans"], outcomes=[o.model_dump(mode="json") for o in outcomes]),
         }
         changed = {"messages": state["messages"], "spans": state["spans"]}
+        if not runtime.context.can_decide:
+            told = "\n".join(f"{o.call.name}: {o.content}" for o in outcomes)
+            return {**changed, **_end(state, stopped_reply(decision.kind, "adapter_gone", told))}
         reason = stop_reason(state, self._limits)
         return changed if reason is None else {**changed, **_end(state, stopped_reply(decision.kind, reason))}
 
@@ -142,7 +192,7 @@ class Nodes:
         room = min(wanted_tokens, LEAST_ROOM, limit // 4)
         begin = 0
         while True:
-            kept = [*with_system(state["system"], state["messages"][begin:]), *state["repair"]]
+            kept = [*with_system(state["system"], map(as_shown, state["messages"][begin:])), *state["repair"]]
             prompt = self._renderer.render(kept, state["tools"])
             if len(prompt.token_ids) + room <= limit:
                 return kept, prompt, begin
@@ -185,18 +235,55 @@ class Nodes:
         )
         return {"spans": spans, **self._repair({**state, "spans": spans}, shown)}
 
-    async def _run(self, pending: Sequence[PendingCall], context: TurnContext) -> list[ToolOutcome]:
+    async def _run(self, pending: Sequence[PendingCall], state: AgentState, context: TurnContext) -> list[ToolOutcome]:
         """Calls that only read run side by side; as soon as one changes something, all run in the order given."""
         tokens = max(64, self._policy.context_length // 4 // len(pending))
 
         async def run(part: PendingCall) -> ToolOutcome:
-            spec = context.specs[part.call.name]
-            result = await self._executor.run(spec, dict(part.call.arguments), call_id=part.id)
+            spec = context.specs.get(part.call.name)
+            result = await self._withheld(part, spec, state, context)
+            if result is None:
+                assert spec is not None  # a tool that is gone is withheld
+                result = await self._executor.run(spec, dict(part.call.arguments), call_id=part.id)
             return _outcome(part, result, self._cut(result.content, tokens))
 
-        if all(context.specs[p.call.name].side_effect is SideEffect.READ for p in pending):
+        specs = [context.specs.get(p.call.name) for p in pending]
+        if all(spec is not None and spec.side_effect is SideEffect.READ for spec in specs):
             return list(await asyncio.gather(*(run(part) for part in pending)))
         return [await run(part) for part in pending]
+
+    async def _withheld(
+        self, part: PendingCall, spec: ToolSpec | None, state: AgentState, context: TurnContext
+    ) -> CallResult | None:
+        """What the policy is told instead of a result, where the call may not run; None: it may, and its approval is
+        used up."""
+        if spec is None:
+            return _not_called(
+                CallStatus.UNKNOWN_TOOL, f"not run: {part.call.name} was removed or changed while this waited"
+            )
+        if all(ask["call_id"] != part.id for ask in state["asks"]):
+            return None
+        answer = state["consents"][part.id]
+        if answer["state"] == ApprovalState.DECLINED:
+            return _not_called(
+                CallStatus.DECLINED, "not run: the user declined this call; do not make it again unless they ask for it"
+            )
+        if answer["state"] != ApprovalState.APPROVED:
+            return _not_called(*_NOT_GRANTED[Use.EXPIRED])
+        digest = call_digest(context.thread_id, part, spec)
+        use = await asyncio.to_thread(self._ledger.use, answer["approval"], thread_id=context.thread_id, digest=digest)
+        # A call that was begun is on record where each is made once: what came of it is told, and it has no second effect.
+        is_on_record = spec.side_effect is not SideEffect.READ and self._executor.makes_each_call_once
+        if use is Use.GRANTED or (use is Use.SPENT and is_on_record):
+            return None
+        return _not_called(*_NOT_GRANTED[use])
+
+    def _is_ours(self, outcome: ToolOutcome, context: TurnContext) -> bool:
+        """Whether nobody outside can have written the result."""
+        spec = context.specs.get(outcome.call.name)
+        if spec is None or outcome.status in (CallStatus.DECLINED, CallStatus.LAPSED):
+            return True
+        return self._consent.trusts(spec)
 
     def _cut(self, content: str, tokens: int) -> str:
         """`content`, or its beginning and a note, so that one large result does not fill the policy's context."""
@@ -219,6 +306,10 @@ def _outcome(part: PendingCall, result: CallResult, shown: str) -> ToolOutcome:
     return ToolOutcome(
         call_id=part.id, call=part.call, status=result.status, content=shown, latency_ms=result.latency_ms
     )
+
+
+def _not_called(status: CallStatus, message: str) -> CallResult:
+    return CallResult(status, error_text(status, message), latency_ms=0.0)
 
 
 def _not_run() -> str:

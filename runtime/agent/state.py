@@ -5,7 +5,10 @@ The state is plain JSON data, so that a thread checkpoint can be read by any lat
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, TypedDict
+
+from pydantic import BaseModel, ConfigDict
 
 from runtime.agent.messages import Message, StopReason
 from runtime.policy.base import SamplingParams
@@ -22,6 +25,8 @@ class AgentState(TypedDict):
     tools: list[dict[str, Any]]
     """Snapshot of the tools shown in this turn, OpenAI's shape."""
     trace_id: str
+    begun: dict[str, Any]
+    """`Begun` as JSON data: what the turn needs to go on after a wait."""
     spans: list[dict[str, Any]]
     """`runtime.traces.schema.Span` of each call of the policy in this turn, as JSON data."""
     repair: list[Message]
@@ -32,6 +37,10 @@ class AgentState(TypedDict):
     """The last output ran into its token limit."""
     dropped: int
     """Oldest messages that were left out of the last prompt, because all would not fit."""
+    asks: list[dict[str, Any]]
+    """Calls of the last decision that wait for a person, `runtime.approvals.schema.Ask` as JSON data."""
+    consents: dict[str, dict[str, str]]
+    """Id of such a call → the id of the approval and the state that it came to."""
     reply: dict[str, Any] | None
     """`runtime.agent.messages.Reply` as JSON data; set when the turn is over."""
 
@@ -52,9 +61,25 @@ class Limits:
 class TurnContext:
     """What is fixed for one turn and not kept: the adapter that it began with, sampling, and the tools' definitions."""
 
+    thread_id: str
     adapter: str | None
     params: SamplingParams
     specs: Mapping[str, ToolSpec]
+    can_decide: bool = True
+    """False: the turn waited, and the adapter that it began with is gone. Its calls are run, and then it ends."""
+
+
+class Begun(BaseModel):
+    """What is fixed when a turn begins, as far as a thread checkpoint may hold it: no definitions, they hold secrets."""
+
+    model_config = ConfigDict(frozen=True)
+
+    created_at: datetime
+    adapter: str | None
+    adapter_sha256: str | None
+    params: SamplingParams
+    tools: dict[str, str]
+    """Name → sha256 of each tool shown."""
 
 
 def stop_reason(state: AgentState, limits: Limits) -> StopReason | None:
@@ -67,3 +92,8 @@ def stop_reason(state: AgentState, limits: Limits) -> StopReason | None:
 
 def written_tokens(state: AgentState) -> int:
     return sum(len(span["completion_token_ids"]) for span in state["spans"])
+
+
+def next_ask(state: AgentState) -> dict[str, Any] | None:
+    """The first call that waits for a person and has no answer yet."""
+    return next((ask for ask in state["asks"] if ask["call_id"] not in state["consents"]), None)

@@ -8,7 +8,7 @@ over, so a turn that failed half-way leaves nothing behind.
 import asyncio
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from weakref import WeakValueDictionary
 
@@ -77,6 +77,16 @@ class OpenThread:
     digest: str
     """Of what the client has seen, the new messages included."""
     lock: asyncio.Lock = field(repr=False)
+    is_silent: bool = False
+    """The client has said nothing, so it may never see the reply."""
+
+    @property
+    def known(self) -> list[Message]:
+        return self.messages[: self.begin]
+
+    @property
+    def new(self) -> list[Message]:
+        return self.messages[self.begin :]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +122,25 @@ class Threads:
             past.lock.release()
             raise
 
+    async def hold(self, thread_id: str) -> OpenThread:
+        """The thread as it stands, held for a turn that goes on without a word from the client; `close` must follow."""
+        lock = self._lock(thread_id)
+        await lock.acquire()
+        try:
+            heads = await asyncio.to_thread(self._heads.of_thread, thread_id)
+            opened = await self._continue(_Past(thread_id, lock, heads[0] if heads else None, []), [])
+            return replace(opened, is_silent=True)
+        except BaseException:
+            lock.release()
+            raise
+
     async def close(self, thread: OpenThread, *, reply: Reply | None, length: int) -> None:
         """Lets the thread go. With a reply, the turn becomes the thread's past; without, it never was."""
         try:
             if reply is not None:
                 seen = [extend_digest(thread.digest, [reply_message(reply)])]
+                if thread.is_silent:
+                    seen.insert(0, thread.digest)
                 if reply.decision is DecisionKind.REFUSE:
                     # OpenAI's shape has a refusal beside an empty content, and many clients send back the content alone
                     seen.append(extend_digest(thread.digest, [{"role": "assistant", "content": ""}]))

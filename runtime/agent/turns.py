@@ -7,20 +7,25 @@ client that hangs up does not stop half-way what it began.
 import asyncio
 import json
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Protocol
 
 import structlog
+from langchain_core.runnables import RunnableConfig
+from langgraph.types import Command
 
+from runtime.agent.consent import question, waiting_reply, word_of
 from runtime.agent.graph import AgentGraph, most_node_runs
 from runtime.agent.messages import Message, Reply
-from runtime.agent.state import AgentState, Limits, TurnContext
+from runtime.agent.state import AgentState, Begun, Limits, TurnContext
 from runtime.agent.threads import OpenThread, Threads
+from runtime.approvals.schema import Approval, ApprovalState, Ask
+from runtime.approvals.store import ApprovalStore
 from runtime.database import utc_now
-from runtime.errors import BadRequest, PolicyUnavailable, StoreError, UnknownAdapter
+from runtime.errors import ApprovalSpent, BadRequest, PolicyUnavailable, StoreError, UnknownAdapter
 from runtime.policy.base import Policy, SamplingParams
 from runtime.prompt import recent_words
 from runtime.traces.schema import Span, Trace, TraceStatus
@@ -136,11 +141,17 @@ class _Plan:
     trace_id: str
     created_at: datetime
     served: Served
-    offered: Sequence[ToolSpec]
-    """Tools that may be shown."""
-    most_shown: int
-    """How many of them at most; 0: all."""
-    params: SamplingParams
+    answered: Approval | None = None
+    """What it waited for, where it goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Course:
+    """One run of the graph: a turn from its beginning, or from where it waited."""
+
+    input: AgentState | Command[Any]
+    context: TurnContext
+    config: RunnableConfig
 
 
 class Turns:
@@ -156,6 +167,7 @@ class Turns:
         retriever: Retriever,
         recorder: TraceRecorder,
         pointer: Pointer,
+        approvals: ApprovalStore,
         digests: Callable[[str], str | None],
         limits: Limits,
         base_name: str,
@@ -174,6 +186,7 @@ class Turns:
         self._retriever = retriever
         self._recorder = recorder
         self._pointer = pointer
+        self._approvals = approvals
         self._digests = digests
         self._limits = limits
         self._base_name = base_name
@@ -185,7 +198,7 @@ class Turns:
         return await (await self.stream(request)).result()
 
     async def stream(self, request: TurnRequest) -> RunningTurn:
-        """Begins a turn and returns while it runs.
+        """Begins a turn and returns while it runs; a word that answers a question lets the turn that asked it go on.
 
         Raises:
             UnknownAdapter: no such model.
@@ -196,17 +209,74 @@ class Turns:
         pinned = await self._pinned(request.model)
         offered = await self._offered_tools(request)
         thread = await self._threads.open(request.messages, request.thread)
+        try:
+            asked = await self._asked_last(thread)
+            word = word_of(thread.new)
+            if asked is not None and word is not None:
+                given = await asyncio.to_thread(
+                    self._approvals.decide, asked.id, word, via="chat", thread_id=thread.thread_id
+                )
+                return await self.go_on(thread, given)
+        except BaseException:
+            await self._threads.close(thread, reply=None, length=0)
+            raise
+        if asked is not None:
+            # the policy has to know what the user is talking about; the question itself stays open
+            unanswered = {"role": "assistant", "content": question(asked)}
+            thread = replace(thread, messages=[*thread.known, unanswered, *thread.new])
         # Nothing awaits from here on: the lease, and with it the thread, is the task's to give back.
         held = ExitStack()
         served = pinned or held.enter_context(self._pointer.lease())
-        is_choice = request.client_tools is not None or request.only_tools is not None
-        most_shown = 0 if is_choice else self._limits.shown_tools
-        plan = _Plan(f"trace_{uuid.uuid4().hex}", self._now(), served, offered, most_shown, request.params)
-        turn = RunningTurn(plan.trace_id, thread.thread_id, served.name)
-        task = asyncio.create_task(self._drive(turn, plan, thread, held), name=plan.trace_id)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return turn
+        plan = _Plan(f"trace_{uuid.uuid4().hex}", self._now(), served)
+        return self._start(plan, thread, held, lambda: self._beginning(plan, thread, request, offered))
+
+    async def go_on(self, thread: OpenThread, answered: Approval) -> RunningTurn:
+        """Lets the turn that waited for an answer go on, from its thread checkpoint and on what the thread is by now.
+
+        The thread is closed when the turn ends; the caller closes it when this raises.
+
+        Raises:
+            ApprovalSpent: no turn waits for the answer any more.
+        """
+        at: RunnableConfig = {
+            "configurable": {
+                "thread_id": thread.thread_id,
+                "checkpoint_ns": "",
+                "checkpoint_id": answered.checkpoint_id,
+            }
+        }
+        waiting = await self._graph.aget_state(at)
+        if not waiting.interrupts:
+            await asyncio.to_thread(self._approvals.settle, answered.id)
+            raise ApprovalSpent(f"no turn waits for approval {answered.id!r} any more; ask for the call again")
+        begun = Begun.model_validate(waiting.values["begun"])
+        registered = await asyncio.to_thread(self._toolbox.list)
+        specs = {spec.name: spec for spec in registered if begun.tools.get(spec.name) == spec.sha256}
+        resident = await self._policy.adapters()
+        # Nothing awaits from here on, as above.
+        held = ExitStack()
+        served: Served = held.enter_context(self._pointer.lease())
+        if (served.name, served.sha256) != (begun.adapter, begun.adapter_sha256):
+            served = _Pinned(begun.adapter, begun.adapter_sha256)
+        context = TurnContext(
+            thread_id=thread.thread_id,
+            adapter=begun.adapter,
+            params=begun.params,
+            specs=specs,
+            can_decide=begun.adapter is None or begun.adapter in resident,
+        )
+        # a thread that went back to before the question has lost what led to it
+        known = thread.known if thread.begin >= answered.length else waiting.values["messages"]
+        shown = [tool for tool in waiting.values["tools"] if tool["function"]["name"] in specs]
+        resume = Command(
+            resume={"approval": answered.id, "state": answered.state.value}, update={"messages": known, "tools": shown}
+        )
+
+        async def course() -> _Course:
+            return _Course(resume, context, at)
+
+        plan = _Plan(answered.trace_id, begun.created_at, served, answered)
+        return self._start(plan, thread, held, course)
 
     async def models(self) -> list[str]:
         """Names that a request may give as its model."""
@@ -219,6 +289,24 @@ class Turns:
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
+
+    def _start(
+        self, plan: _Plan, thread: OpenThread, held: ExitStack, course: Callable[[], Awaitable[_Course]]
+    ) -> RunningTurn:
+        turn = RunningTurn(plan.trace_id, thread.thread_id, plan.served.name)
+        task = asyncio.create_task(self._drive(turn, plan, thread, held, course), name=plan.trace_id)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return turn
+
+    async def _asked_last(self, thread: OpenThread) -> Approval | None:
+        """The open question that was the thread's last word, if it was one."""
+        if not thread.begin:
+            return None
+        waiting = await asyncio.to_thread(
+            self._approvals.list, state=ApprovalState.PENDING, thread_id=thread.thread_id, limit=1
+        )
+        return next((approval for approval in waiting if approval.length == thread.begin), None)
 
     async def _pinned(self, model: str) -> Served | None:
         """What a model name stands for; None: whatever the deployment points at."""
@@ -238,41 +326,100 @@ class Turns:
             return request.client_tools
         return _chosen(await asyncio.to_thread(self._toolbox.list), request.only_tools)
 
-    def _shown_tools(self, plan: _Plan, messages: Sequence[Message]) -> dict[str, ToolSpec]:
-        """The tools that the conversation is about, the likeliest first."""
-        shown = self._retriever.shortlist(
-            plan.offered, recent_words(messages), limit=plan.most_shown, keep=_last_called(messages)
-        )
+    def _shown_tools(
+        self, request: TurnRequest, offered: Sequence[ToolSpec], messages: Sequence[Message]
+    ) -> dict[str, ToolSpec]:
+        """The tools that the conversation is about, the likeliest first; all of them where the client chose."""
+        is_choice = request.client_tools is not None or request.only_tools is not None
+        limit = 0 if is_choice else self._limits.shown_tools
+        shown = self._retriever.shortlist(offered, recent_words(messages), limit=limit, keep=_last_called(messages))
         return {spec.name: spec for spec in shown}
 
-    async def _drive(self, turn: RunningTurn, plan: _Plan, thread: OpenThread, held: ExitStack) -> None:
+    async def _beginning(
+        self, plan: _Plan, thread: OpenThread, request: TurnRequest, offered: Sequence[ToolSpec]
+    ) -> _Course:
+        specs = await asyncio.to_thread(self._shown_tools, request, offered, thread.messages)
+        begun = Begun(
+            created_at=plan.created_at,
+            adapter=plan.served.name,
+            adapter_sha256=plan.served.sha256,
+            params=request.params,
+            tools={spec.name: spec.sha256 for spec in specs.values()},
+        )
+        state: AgentState = {
+            "system": thread.system,
+            "messages": thread.messages,
+            "tools": [_checkpointable(spec.openai()) for spec in specs.values()],
+            "trace_id": plan.trace_id,
+            "begun": begun.model_dump(mode="json"),
+            "spans": [],
+            "repair": [],
+            "repairs": 0,
+            "cut": False,
+            "dropped": 0,
+            "asks": [],
+            "consents": {},
+            "reply": None,
+        }
+        context = TurnContext(thread.thread_id, plan.served.name, request.params, specs)
+        return _Course(state, context, {"configurable": {"thread_id": thread.thread_id}})
+
+    async def _drive(
+        self,
+        turn: RunningTurn,
+        plan: _Plan,
+        thread: OpenThread,
+        held: ExitStack,
+        course: Callable[[], Awaitable[_Course]],
+    ) -> None:
         """The task of one turn: whatever happens, it is recorded, the thread is let go, and whoever waits is told."""
         spans: list[Span] = []
         reply: Reply | None = None
         length = 0
+        stopping = False
         outcome: TurnResult | BaseException
         try:
-            final = await self._follow(turn, plan, thread, spans)
-            reply, length = Reply.model_validate(final["reply"]), len(final["messages"])
-            trace = _trace(plan, thread.thread_id, self._base_name, spans)
+            final = await self._follow(turn, await course(), spans)
+            length = len(final["messages"])
+            reply = await self._reply(final, plan, thread.thread_id)
+            trace = self._trace(plan, thread.thread_id, spans, TraceStatus.WAITING if reply.approval else None)
             outcome = TurnResult(trace, reply, final["dropped"])
         except BaseException as e:  # whatever broke, a turn without a record would be worse
             stopping = isinstance(e, asyncio.CancelledError)
             outcome = PolicyUnavailable("the server is stopping: send the request again") if stopping else e
-            trace = _trace(plan, thread.thread_id, self._base_name, spans, outcome)
+            trace = self._trace(plan, thread.thread_id, spans, failure=outcome)
         _log_turn(trace, reply)
         held.close()
+        # one that had its answer goes on at the next start: until then it stays on record as waiting
+        goes_on = stopping and plan.answered is not None
         try:
-            await self._record(trace)
+            if not goes_on:
+                await self._record(trace)
+                await self._settle(plan.answered)  # while the thread is held, or it would go on twice
             await self._release(thread, reply, length)
         finally:
             turn.finish(outcome)
 
-    async def _follow(self, turn: RunningTurn, plan: _Plan, thread: OpenThread, spans: list[Span]) -> Mapping[str, Any]:
-        """Runs the graph to its end, keeps `spans` up to date, and tells the news as it happens."""
+    async def _reply(self, final: Mapping[str, Any], plan: _Plan, thread_id: str) -> Reply:
+        """How the turn ended, or the question that it waits for, put on record first."""
+        if final["reply"] is not None:
+            return Reply.model_validate(final["reply"])
+        (asked,) = final["__interrupt__"]
+        snapshot = await self._graph.aget_state({"configurable": {"thread_id": thread_id}})
+        approval = await asyncio.to_thread(
+            self._approvals.ask,
+            Ask.model_validate(asked.value),
+            thread_id=thread_id,
+            trace_id=plan.trace_id,
+            checkpoint_id=(snapshot.config.get("configurable") or {})["checkpoint_id"],
+            length=len(final["messages"]),
+        )
+        return waiting_reply(approval)
+
+    async def _follow(self, turn: RunningTurn, course: _Course, spans: list[Span]) -> Mapping[str, Any]:
+        """Runs the graph until it ends or waits, keeps `spans` up to date, and tells the news as it happens."""
         state: Mapping[str, Any] = {}
-        specs = await asyncio.to_thread(self._shown_tools, plan, thread.messages)
-        async for state in self._states(plan, specs, thread):
+        async for state in self._states(course):
             fresh = [Span.model_validate(span) for span in state["spans"]]
             for span in fresh[max(0, len(spans) - 1) :]:
                 if span not in spans:
@@ -280,28 +427,14 @@ class Turns:
             spans[:] = fresh
         return state
 
-    async def _states(
-        self, plan: _Plan, specs: Mapping[str, ToolSpec], thread: OpenThread
-    ) -> AsyncIterator[Mapping[str, Any]]:
+    async def _states(self, course: _Course) -> AsyncIterator[Mapping[str, Any]]:
         """The state after each node."""
-        begin: AgentState = {
-            "system": thread.system,
-            "messages": thread.messages,
-            "tools": [_checkpointable(spec.openai()) for spec in specs.values()],
-            "trace_id": plan.trace_id,
-            "spans": [],
-            "repair": [],
-            "repairs": 0,
-            "cut": False,
-            "dropped": 0,
-            "reply": None,
-        }
         async for state in self._graph.astream(
-            begin,
-            {"configurable": {"thread_id": thread.thread_id}, "recursion_limit": most_node_runs(self._limits)},
-            context=TurnContext(adapter=plan.served.name, params=plan.params, specs=specs),
+            course.input,
+            {**course.config, "recursion_limit": most_node_runs(self._limits)},
+            context=course.context,
             stream_mode="values",
-            durability="exit",  # the turn is the unit: half of one is never read again
+            durability="exit",  # the turn is the unit, up to where it waits: less than that is never read again
         ):
             assert isinstance(state, dict)
             yield state
@@ -311,6 +444,36 @@ class Turns:
             await asyncio.to_thread(self._recorder.record, trace)
         except Exception as e:  # the user's answer does not hang on a database that is full, locked or wrong
             log.error("trace not recorded", trace=trace.id, error=str(e))
+
+    async def _settle(self, answered: Approval | None) -> None:
+        try:
+            if answered is not None:
+                await asyncio.to_thread(self._approvals.settle, answered.id)
+        except StoreError as e:
+            log.error("approval not settled", error=str(e))
+
+    def _trace(
+        self,
+        plan: _Plan,
+        thread_id: str,
+        spans: Sequence[Span],
+        status: TraceStatus | None = None,
+        *,
+        failure: BaseException | None = None,
+    ) -> Trace:
+        ended = TraceStatus.FINISHED if failure is None else TraceStatus.FAILED
+        return Trace(
+            id=plan.trace_id,
+            thread_id=thread_id,
+            created_at=plan.created_at,
+            model=self._base_name,
+            adapter=plan.served.name,
+            adapter_sha256=plan.served.sha256,
+            status=status or ended,
+            spans=tuple(spans),
+            error=None if failure is None else f"{type(failure).__name__}: {failure}",
+            resumed_at=self._now() if plan.answered is not None else None,
+        )
 
     async def _release(self, thread: OpenThread, reply: Reply | None, length: int) -> None:
         try:
@@ -338,22 +501,6 @@ def _last_called(messages: Sequence[Message]) -> set[str]:
     return {call["function"]["name"] for call in calling["tool_calls"]} if calling else set()
 
 
-def _trace(
-    plan: _Plan, thread_id: str, model: str, spans: Sequence[Span], failure: BaseException | None = None
-) -> Trace:
-    return Trace(
-        id=plan.trace_id,
-        thread_id=thread_id,
-        created_at=plan.created_at,
-        model=model,
-        adapter=plan.served.name,
-        adapter_sha256=plan.served.sha256,
-        status=TraceStatus.FINISHED if failure is None else TraceStatus.FAILED,
-        spans=tuple(spans),
-        error=None if failure is None else f"{type(failure).__name__}: {failure}",
-    )
-
-
 def _checkpointable(schema: dict[str, Any]) -> dict[str, Any]:
     """LangGraph keeps integers of 64 bits; a bound beyond that becomes a float."""
     return json.loads(json.dumps(schema), parse_int=lambda digits: n if abs(n := int(digits)) < 2**63 else float(n))
@@ -364,7 +511,7 @@ def _log_turn(trace: Trace, reply: Reply | None) -> None:
     if reply is None:
         log.warning("turn failed", error=trace.error, **about)
     else:
-        log.info("turn", decision=reply.decision.value, **about)
+        log.info("turn", decision=reply.decision.value, status=trace.status.value, **about)
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,6 +114,8 @@ def hone_field(result: TurnResult) -> dict[str, Any]:
         field["inferred"] = True
     if reply.stopped is not None:
         field["stopped"] = reply.stopped
+    if reply.approval is not None:
+        field["approval"] = reply.approval.model_dump(mode="json")
     if result.dropped:
         field["dropped_messages"] = result.dropped
     return field

@@ -6,6 +6,7 @@ The tables named here are what `alembic revision --autogenerate` and the drift t
 from alembic import context
 
 import runtime.agent.tables
+import runtime.approvals.tables
 import runtime.policy.deployment
 import runtime.report.measurements
 import runtime.traces.tables
@@ -17,6 +18,7 @@ METADATA = [
     runtime.policy.deployment.metadata,
     runtime.agent.tables.metadata,
     runtime.report.measurements.metadata,
+    runtime.approvals.tables.metadata,
 ]
 
 connection = context.config.attributes["connection"]

@@ -54,6 +54,8 @@ class Span(_Record):
 
 class TraceStatus(StrEnum):
     FINISHED = "finished"
+    WAITING = "waiting"
+    """A call waits for a person; the record is replaced when the turn has gone on."""
     FAILED = "failed"
     """The policy or the server broke; the spans up to then are kept."""
 
@@ -71,6 +73,13 @@ class Trace(_Record):
     status: TraceStatus
     spans: tuple[Span, ...]
     error: str | None = None
+    resumed_at: datetime | None = None
+    """UTC; when a turn that had waited for a person went on, for the last time."""
+
+    @property
+    def acted_at(self) -> datetime:
+        """From when on the user can have known what it did."""
+        return self.resumed_at or self.created_at
 
 
 class VerdictOutcome(StrEnum):

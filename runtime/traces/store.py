@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from runtime.database import Clock, reading, upsert, utc_now, writing
 from runtime.errors import TraceNotFound
-from runtime.traces.schema import Sighting, Span, Trace, Verdict, VerdictOutcome
+from runtime.traces.schema import Sighting, Span, Trace, TraceStatus, Verdict, VerdictOutcome
 from runtime.traces.tables import spans, traces, verdicts
 
 _CHUNK = 500
@@ -32,12 +32,22 @@ class TraceStore:
         self._clock = clock
 
     def record(self, trace: Trace) -> None:
-        """Keeps a trace in full or not at all; a trace whose id is known already is left as it was."""
+        """Keeps a trace in full or not at all.
+
+        A trace whose id is known already is left as it was, unless its turn was waiting then: that record is replaced,
+        and what was judged of it is judged anew.
+        """
         row = {name: getattr(trace, name) for name in _TRACE_FIELDS} | {"recorded_at": self._clock()}
         with writing(self._engine) as connection:
-            insert = upsert(self._engine, traces).values(row).on_conflict_do_nothing(index_elements=["id"])
-            is_new = connection.scalar(insert.returning(traces.c.seq)) is not None
-            if is_new and trace.spans:
+            insert = upsert(self._engine, traces).values(row)
+            changed = {name: insert.excluded[name] for name in row if name != "id"}
+            kept = insert.on_conflict_do_update(
+                index_elements=["id"], set_=changed, where=traces.c.status == TraceStatus.WAITING.value
+            )
+            is_kept = connection.scalar(kept.returning(traces.c.seq)) is not None
+            if is_kept:
+                connection.execute(sa.delete(spans).where(spans.c.trace_id == trace.id))
+            if is_kept and trace.spans:
                 connection.execute(sa.insert(spans), [_span_row(span) for span in trace.spans])
 
     def get(self, trace_id: str) -> Trace:

@@ -20,6 +20,8 @@ FOLLOW_TURNS = 3
 
 BAD_CALL = frozenset({CallStatus.BAD_ARGUMENTS, CallStatus.REJECTED})
 """Failures that the arguments are to blame for."""
+NOT_APPROVED = frozenset({CallStatus.DECLINED, CallStatus.LAPSED})
+"""Calls that no person let run."""
 
 _OBJECTION_FIRST = re.compile(
     r"\s*(no|nope|nah|not (that|quite|what)|wrong|incorrect|actually|wait|oops|undo|sorry|hold on)\b", re.IGNORECASE

@@ -17,8 +17,8 @@ from enum import StrEnum
 from typing import Any, TypeAlias
 
 from runtime.decision import Clarify, DecisionKind, ToolCall
-from runtime.traces.schema import Trace, Verdict, VerdictOutcome
-from runtime.verify.conversation import Conversation, Step, objects, repeats, rephrases
+from runtime.traces.schema import Trace, TraceStatus, Verdict, VerdictOutcome
+from runtime.verify.conversation import NOT_APPROVED, Conversation, Step, objects, repeats, rephrases
 from runtime.verify.grounding import is_said, same_json, ungrounded
 from runtime.verify.sources import Context
 from tools.spec import CallStatus
@@ -54,6 +54,10 @@ class Reason(StrEnum):
     # unverified
     PENDING = "pending"
     """The user may still object."""
+    WAITING = "waiting"
+    """The call waits for a person."""
+    NOT_APPROVED = "not_approved"
+    """A person said no, or nobody said yes in time; what would have been right is not known."""
     NOT_RUN = "not_run"
     """The call was handed to the client; what came of it is not known here."""
     CALL_FAILED = "call_failed"
@@ -86,8 +90,8 @@ def judge_thread(traces: Sequence[Trace], *, now: datetime, window_s: float, fin
     Args:
         traces: all turns of one thread, oldest first.
         now: the time of judging.
-        window_s: how long, in seconds from a turn's start, the user's next message still counts as an objection to it;
-            until then a success without a next message is pending.
+        window_s: how long, in seconds from a turn's start (where it waited for a person: from when it went on), the
+            user's next message still counts as an objection to it; until then a success without one is pending.
         final: no more messages will come, so nothing is pending.
     """
     judge = _Judge(Conversation(traces), now=now, window_s=window_s, final=final)
@@ -125,10 +129,13 @@ class _Judge:
     # execute
 
     def _execute(self, step: Step) -> Verdict:
+        if any(outcome.status in NOT_APPROVED for outcome in step.span.outcomes):
+            return self._unverified(step, Reason.NOT_APPROVED)
         if step.failed_by_arguments:
             return self._failed(step)
         if not step.span.outcomes:
-            return self._unverified(step, Reason.NOT_RUN)
+            waits = step.trace.status is TraceStatus.WAITING
+            return self._unverified(step, Reason.WAITING if waits else Reason.NOT_RUN)
         if not step.succeeded:
             return self._unverified(step, Reason.TOOL_FAILED)
         if _has_repeated_call([call for other in self._conversation.before(step) for call in _went_well(other)], step):
@@ -165,7 +172,7 @@ class _Judge:
     def _objected(self, step: Step) -> Verdict | None:
         """What the user's next message says against a success; None: nothing."""
         following = self._conversation.next_turn(step)
-        if following is None or (following.created_at - step.trace.created_at).total_seconds() > self._window_s:
+        if following is None or (following.created_at - step.trace.acted_at).total_seconds() > self._window_s:
             return None
         before, after = self._conversation.request(step.turn), self._conversation.replies(step.turn + 1)
         if any(objects(reply) for reply in after):
@@ -334,7 +341,7 @@ class _Judge:
 
     def _is_open(self, step: Step) -> bool:
         """Whether the user may still say something that counts."""
-        waited = (self._now - step.trace.created_at).total_seconds()
+        waited = (self._now - step.trace.acted_at).total_seconds()
         return not self._final and self._conversation.next_turn(step) is None and waited <= self._window_s
 
     def _proved(

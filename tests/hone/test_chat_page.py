@@ -10,8 +10,13 @@ import pytest
 from playwright.async_api import Page, expect
 
 from hone.demo.stage import free_port, hone_server
+from runtime.prompt import Renderer
 from runtime.settings import STARTER_MODEL
 from tests.hone.browser import open_page
+from tests.runtime.agent_parts import execute, tool
+from tests.runtime.served_app import served_app
+from tests.tiny_model import build_tiny_model
+from tools.spec import SideEffect
 
 ANSWER_WITHIN_MS = 30_000
 SUM = "calculate expression 12 * 7"
@@ -76,3 +81,22 @@ async def test_a_server_that_went_away_is_said_so_on_the_page(tmp_path: Path) ->
             await say(page, "are you there?")
             await expect(page.locator(".bubble.failed")).to_have_count(1)
             await expect(page.locator(".bubble.failed")).not_to_be_empty()
+
+
+@pytest.mark.timeout(240)
+async def test_a_person_approves_and_declines_by_buttons(tmp_path: Path) -> None:
+    book = execute(("book", {"city": "<b>Oslo</b>"}))
+    renderer = Renderer.load(build_tiny_model(tmp_path / "tiny"))
+    script = [book, "Booked.", book, "Not booked."]
+    tools = [tool("book", side_effect=SideEffect.WRITE)]
+    with served_app(tmp_path / "home", renderer, script, tools=tools, results={"book": "yes"}) as served:
+        async with open_page(served.url) as page:
+            for button, state, reply in (("Approve", "ok", "Booked."), ("Decline", "declined", "Not booked.")):
+                await say(page, "book it")
+                await expect(page.locator(".bubble").last).to_contain_text("<b>Oslo</b>")
+                await expect(page.locator(".call .state").last).to_have_text("waits for you")
+                await page.get_by_role("button", name=button).last.click()
+                await expect(page.locator(".bubble").last).to_have_text(reply, timeout=ANSWER_WITHIN_MS)
+                await expect(page.locator(".call .state").last).to_contain_text(state)
+                for each in await page.locator(".answer button").all():
+                    await expect(each).to_be_disabled()

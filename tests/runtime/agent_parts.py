@@ -10,12 +10,15 @@ from typing import Any
 import aiosqlite
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
+from runtime.agent.answers import Answers
+from runtime.agent.consent import ConsentRules
 from runtime.agent.graph import build_graph
 from runtime.agent.nodes import Nodes
 from runtime.agent.state import Limits
 from runtime.agent.threads import HeadStore, Threads
 from runtime.agent.turns import TurnRequest, Turns, remembered_in
-from runtime.database import open_database
+from runtime.approvals.store import ApprovalStore
+from runtime.database import Clock, open_database, utc_now
 from runtime.decision import Clarify, Decision, Execute, MissingParameter, Refuse, ToolCall, write_decision
 from runtime.policy.base import SamplingParams
 from runtime.prompt import Renderer
@@ -23,7 +26,7 @@ from runtime.traces.schema import Trace
 from tests.runtime.scripted_policy import ScriptedPolicy
 from tools.outcome import CallResult
 from tools.retrieval import Retriever
-from tools.spec import Backend, BuiltinBackend, CallStatus, ClientBackend, SideEffect, ToolSpec
+from tools.spec import ApprovalRule, Backend, BuiltinBackend, CallStatus, ClientBackend, SideEffect, ToolSpec
 
 CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 
@@ -34,6 +37,7 @@ def tool(
     *,
     backend: Backend | None = None,
     side_effect: SideEffect = SideEffect.READ,
+    approval: ApprovalRule = ApprovalRule.BY_EFFECT,
 ) -> ToolSpec:
     return ToolSpec(
         name=name,
@@ -41,6 +45,7 @@ def tool(
         parameters=dict(parameters),
         backend=backend or BuiltinBackend(function=name),
         side_effect=side_effect,
+        approval=approval,
     )
 
 
@@ -74,6 +79,8 @@ def assistant(text: str) -> dict[str, Any]:
 
 class TableExecutor:
     """Answers each tool from a table: a text, a status with an error, or a function of the arguments."""
+
+    makes_each_call_once = False
 
     def __init__(self, results: Mapping[str, str | tuple[CallStatus, str] | Callable[[dict[str, Any]], str]]) -> None:
         self.results = dict(results)
@@ -146,6 +153,9 @@ class Agent:
     recorder: Recorder
     toolbox: Toolbox
     pointer: Pointer
+    approvals: ApprovalStore
+    answers: Answers
+    threads: Threads
 
     async def say(self, *messages: Mapping[str, Any] | str, thread: str | None = None, **others: Any):
         """One turn; a text is the user's."""
@@ -167,24 +177,32 @@ async def running_agent(
     tools: Sequence[ToolSpec] = (),
     results: Mapping[str, Any] | None = None,
     limits: Limits = Limits(),  # noqa: B008 (frozen)
+    consent: ConsentRules = ConsentRules(),  # noqa: B008 (frozen)
+    clock: Clock = utc_now,
 ) -> AsyncIterator[Agent]:
     policy = ScriptedPolicy(renderer.tokenizer, script)
     executor, recorder, toolbox, pointer = TableExecutor(results or {}), Recorder(), Toolbox(tools), Pointer()
     engine = open_database(f"sqlite:///{home / 'hone.db'}")
+    approvals = ApprovalStore(engine, clock=clock)
     async with aiosqlite.connect(home / "threads.db") as connection:
-        graph = build_graph(Nodes(policy, renderer, executor, limits), AsyncSqliteSaver(connection))
+        nodes = Nodes(policy, renderer, executor, limits, approvals, consent=consent)
+        graph = build_graph(nodes, AsyncSqliteSaver(connection))
+        threads = Threads(HeadStore(engine), remembered_in(graph))
         turns = Turns(
             policy=policy,
             graph=graph,
-            threads=Threads(HeadStore(engine), remembered_in(graph)),
+            threads=threads,
             toolbox=toolbox,
             retriever=Retriever(None),
             recorder=recorder,
             pointer=pointer,
+            approvals=approvals,
             digests=lambda name: f"sha-of-{name}",
             limits=limits,
             base_name="scripted",
         )
-        yield Agent(turns, policy, executor, recorder, toolbox, pointer)
+        answers = Answers(approvals, threads, turns)
+        yield Agent(turns, policy, executor, recorder, toolbox, pointer, approvals, answers, threads)
+        await answers.close()
         await turns.close()
     engine.dispose()

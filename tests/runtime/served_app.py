@@ -49,10 +49,12 @@ def served_app(
     logprob: Mapping[str | None, float] | None = None,
     **settings: Any,
 ) -> Iterator[ServedApp]:
-    """`results` makes the tools answer from a table; without it they are run, and may call this machine."""
+    """`results` makes the tools answer from a table; without it they are run, and may call this machine. Approvals are
+    waived where a tool's developer waives them."""
     policy = ScriptedPolicy(renderer.tokenizer, script)
     policy.logprob.update(logprob or {})
-    chosen = Settings(home=home, **{"builtin_tools": False, "allowed_networks": THIS_MACHINE, **settings})
+    usual = {"builtin_tools": False, "allowed_networks": THIS_MACHINE, "approvals_waived": ("*",)}
+    chosen = Settings(home=home, **{**usual, **settings})
     fake = TableExecutor(results) if results is not None else executor
     app = create_app(chosen, policy=policy, renderer=renderer, executor=fake)
     with serving(app) as url, httpx2.Client(base_url=url, timeout=30) as http:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from runtime.agent.consent import ConsentRules
 from runtime.agent.state import Limits
 from runtime.decision import DecisionKind, Execute, Invalid
 from runtime.errors import BadRequest, PolicyUnavailable, PromptTooLong, StoreError, UnknownAdapter
@@ -23,7 +24,7 @@ from tests.runtime.agent_parts import (
     tool,
     user,
 )
-from tools.spec import CallStatus, SideEffect
+from tools.spec import ApprovalRule, CallStatus, SideEffect
 
 NOON = {"weather": "sunny"}
 CALL = execute(("weather", {"city": "Oslo"}))
@@ -143,8 +144,10 @@ async def test_reads_run_side_by_side_and_writes_in_order(tmp_path: Path, render
     for effect, at_once in ((SideEffect.READ, 2), (SideEffect.WRITE, 1)):
         home = tmp_path / effect
         home.mkdir()
-        tools = [tool(), tool("book", side_effect=effect)]
-        async with running_agent(home, renderer, [both, "Done."], tools=tools, results=results) as agent:
+        tools = [tool(), tool("book", side_effect=effect, approval=ApprovalRule.WAIVED)]
+        waived = ConsentRules(waived=frozenset({"book"}))
+        script = [both, "Done."]
+        async with running_agent(home, renderer, script, tools=tools, results=results, consent=waived) as agent:
             await agent.say("weather in Oslo and book Bergen")
         assert agent.executor.most_at_once == at_once
         assert len({call_id for _, _, call_id in agent.executor.calls}) == 2

@@ -11,6 +11,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import exc
 
 import runtime.agent.tables
+import runtime.approvals.tables
 import runtime.policy.deployment
 import runtime.report.measurements
 import runtime.traces.tables
@@ -24,6 +25,7 @@ METADATA = [
     runtime.policy.deployment.metadata,
     runtime.agent.tables.metadata,
     runtime.report.measurements.metadata,
+    runtime.approvals.tables.metadata,
 ]
 
 

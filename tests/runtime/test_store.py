@@ -63,6 +63,21 @@ def test_recording_a_trace_again_changes_nothing(store: TraceStore) -> None:
     assert store.list() == [first]
 
 
+def test_a_waiting_trace_is_replaced_by_how_it_went_on_and_then_stays(store: TraceStore) -> None:
+    whole = two_turns()[1]
+    waiting = whole.model_copy(update={"status": TraceStatus.WAITING, "spans": whole.spans[:1]})
+    store.record(waiting)
+    store.record_verdicts([verdict(waiting.spans[0].id, VerdictOutcome.UNVERIFIED)])
+    again = whole.model_copy(update={"resumed_at": NOW, "spans": whole.spans[:1], "status": TraceStatus.WAITING})
+    for known in (again, whole.model_copy(update={"resumed_at": NOW})):
+        store.record(known)
+        assert store.get(whole.id) == known
+        assert store.verdict(whole.spans[0].id) is None, "it is judged anew"
+    store.record(waiting)
+    assert store.get(whole.id).status is TraceStatus.FINISHED
+    assert len(store.list()) == 1
+
+
 def test_an_unknown_trace_is_named(store: TraceStore) -> None:
     with pytest.raises(TraceNotFound, match="'nothing'"):
         store.get("nothing")

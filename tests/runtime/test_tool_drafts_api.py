@@ -29,8 +29,9 @@ def test_a_services_own_description_becomes_a_tool_that_the_agent_uses(server: S
         (draft,) = made.json()["tools"]
         assert server.http.get("/v1/tools").json()["data"] == []
         path = f"/v1/tools/{draft['name']}"
-        changed = server.http.patch(f"{path}/draft", json={"name": "order", "description": "Order a drink."})
-        assert changed.json()["description"] == "Order a drink."
+        change = {"name": "order", "description": "Order a drink.", "approval": "waived"}
+        changed = server.http.patch(f"{path}/draft", json=change)
+        assert (changed.json()["description"], changed.json()["approval"]) == ("Order a drink.", "waived")
         assert server.http.get("/v1/tool-drafts").json()["data"][0]["source"] == f"{service}/openapi.json"
         published = server.http.post("/v1/tools/order/publish")
         assert published.status_code == 201, published.text

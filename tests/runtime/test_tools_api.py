@@ -22,7 +22,8 @@ ORDER = {
 
 
 def definition(url: str, **changes):
-    return {"name": "order", "description": "Order a drink.", "parameters": ORDER, "endpoint": {"url": url}, **changes}
+    order = {"name": "order", "description": "Order a drink.", "parameters": ORDER, "approval": "waived"}
+    return {**order, "endpoint": {"url": url}, **changes}
 
 
 @pytest.fixture

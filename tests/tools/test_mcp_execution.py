@@ -94,7 +94,7 @@ async def test_a_result_over_the_limit_is_a_failure_naming_it(executor: Executor
 
 async def test_a_write_on_a_dying_server_is_not_repeated(executor: Executor) -> None:
     result = await executor.run(tool(STDIO, "bolt", side_effect=SideEffect.WRITE), {}, call_id="c1")
-    assert result.status is CallStatus.FAILED
+    assert result.status is CallStatus.UNKNOWN
     assert "not known whether the tool ran" in result.content
 
 
@@ -111,7 +111,8 @@ async def test_a_restarted_http_server_is_found_again(executor: Executor) -> Non
     with serving(build_server().streamable_http_app(), port=port):
         assert (await executor.run(spec, {"name": "Miro"}, call_id="c1")).status is CallStatus.OK
     down = await executor.run(spec, {"name": "Miro"}, call_id="c2")
-    assert down.status is CallStatus.FAILED
+    # The session was open: the SDK does not say whether the request left before it broke.
+    assert down.status is CallStatus.UNKNOWN
     assert f"http://127.0.0.1:{port}/mcp" in down.content
 
     async def back() -> bool:

@@ -72,6 +72,20 @@ def test_base64_of_text_around_a_value_shows_at_most_its_edges(
     assert len(told.replace("[secret KEY]", "")) <= (len(before.encode()) + len(after.encode())) * 4 / 3 + 8
 
 
+@pytest.mark.parametrize("before", ["", "-", "--"])
+@pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode])
+@pytest.mark.parametrize("write", [quote, quote_plus, json.dumps, str])
+def test_base64_of_an_address_or_a_body_that_holds_a_value_is_left_out(
+    write: Callable[[str], str], encode: Callable[[bytes], bytes], before: str
+) -> None:
+    value = 'user:pass/+ "\\<&%=word'
+    redaction = Redaction()
+    redaction.cover(value, "S")
+    encoded = encode(f"{before}https://host.example/?key={write(value)}&more".encode()).decode()
+    assert "[secret S]" in redaction.clean(f'{{"sent": "x{encoded}"}}')
+    assert base64.b64encode(b"user:pass").decode()[4:8] not in redaction.clean(encoded)
+
+
 def test_a_text_that_was_cut_within_a_value_shows_no_part_of_it() -> None:
     text = f"{'.' * 1000}{ODD[:7]}"
     assert "k3y" in cleaned(text, ODD)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tools.spec import BuiltinBackend, SideEffect, ToolSpec
+from tools.spec import ApprovalRule, BuiltinBackend, SideEffect, ToolSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,5 +30,6 @@ class Builtin:
             },
             backend=BuiltinBackend(function=self.name),
             side_effect=self.side_effect,
+            approval=ApprovalRule.BY_EFFECT if self.side_effect is SideEffect.READ else ApprovalRule.WAIVED,
             never_train=False,
         )

@@ -2,8 +2,9 @@
 
     {"name": "find_flights", "description": "...", "parameters": {JSON Schema},
      "endpoint": {"url": "https://...", "method": "POST", "headers": {...},
-                  "auth": [{"kind": "bearer", "secret": "FLIGHTS"}]},
-     "side_effect": "read", "timeout_s": 10, "owner": "travel team", "tags": ["travel"],
+                  "auth": [{"kind": "bearer", "secret": "FLIGHTS"}], "signing_secret": "FLIGHTS_SIGNING"},
+     "side_effect": "read", "timeout_s": 10, "max_concurrent": 4, "max_per_minute": 120,
+     "owner": "travel team", "tags": ["travel"],
      "examples": [{"utterance": "...", "decision": "execute", "arguments": {...}}]}
 
 Pure: the endpoint is not called. Where the side effect is left open, the method's meaning in HTTP (RFC 9110, 9.2)
@@ -20,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from tools.catalogue import check_spec
 from tools.errors import BadToolSpec
 from tools.examples import Example, json_path
-from tools.spec import HttpBackend, HttpMethod, Owner, RequestLayout, SideEffect, Tag, ToolSpec
+from tools.spec import ApprovalRule, HttpBackend, HttpMethod, Owner, RequestLayout, SideEffect, Tag, ToolSpec
 
 BY_METHOD: Mapping[HttpMethod, SideEffect] = {
     "GET": SideEffect.READ,
@@ -31,7 +32,22 @@ BY_METHOD: Mapping[HttpMethod, SideEffect] = {
     "PATCH": SideEffect.WRITE,
 }
 HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-OURS = frozenset({"host", "content-length", "content-type", "transfer-encoding", "connection", "idempotency-key"})
+OURS = frozenset(
+    {
+        "host",
+        "content-length",
+        "content-type",
+        "transfer-encoding",
+        "connection",
+        "idempotency-key",
+        "webhook-id",
+        "webhook-timestamp",
+        "webhook-signature",
+    }
+)
+
+
+_LIMITS = {"timeout_s", "max_result_bytes", "max_concurrent", "max_per_minute"}
 
 
 class _Endpoint(HttpBackend):
@@ -80,8 +96,11 @@ class _Definition(BaseModel):
     parameters: dict[str, Any]
     endpoint: _Endpoint
     side_effect: SideEffect | None = None
+    approval: ApprovalRule = ApprovalRule.BY_EFFECT
     timeout_s: float | None = None
     max_result_bytes: int | None = None
+    max_concurrent: int | None = None
+    max_per_minute: int | None = None
     never_train: bool | None = None
     owner: Owner | None = None
     tags: tuple[Tag, ...] = ()
@@ -92,13 +111,14 @@ def http_tool(definition: Mapping[str, Any]) -> ToolSpec:
     """Raises: BadToolSpec: naming the field at fault."""
     try:
         given = _Definition.model_validate(dict(definition))
-        limits = given.model_dump(include={"timeout_s", "max_result_bytes"}, exclude_none=True)
+        limits = given.model_dump(include=_LIMITS, exclude_none=True)
         spec = ToolSpec(
             name=given.name,
             description=given.description,
             parameters=given.parameters,
             backend=HttpBackend(**given.endpoint.model_dump()),
             side_effect=given.side_effect or BY_METHOD[given.endpoint.method],
+            approval=given.approval,
             never_train=given.never_train,
             owner=given.owner,
             tags=given.tags,

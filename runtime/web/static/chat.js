@@ -50,9 +50,9 @@ function openTurn() {
   return { row, steps, bubble, foot, thinking, shown: new Map() };
 }
 
-function showStep(turn, step) {
+function showStep(turn, step, waits = false) {
   const box = element("div", "steps");
-  for (const call of step.calls || []) box.append(callCard(call));
+  for (const call of step.calls || []) box.append(callCard(call, waits));
   if (step.violations) box.append(element("p", "note", step.violations.join("; ")));
   if (step.error) box.append(element("p", "note", "Unreadable output: " + step.error));
   const before = turn.shown.get(step.index);
@@ -62,12 +62,12 @@ function showStep(turn, step) {
   scrollToEnd();
 }
 
-function callCard(call) {
+function callCard(call, waits) {
   const card = element("details", "call");
   const head = element("summary");
   const known = call.status !== null && call.status !== undefined;
   const good = call.status === "ok";
-  const state = known ? (good ? `ok · ${Math.round(call.latency_ms)} ms` : call.status.replaceAll("_", " ")) : "running";
+  const state = known ? (good ? `ok · ${Math.round(call.latency_ms)} ms` : call.status.replaceAll("_", " ")) : waits ? "waits for you" : "running";
   head.append(
     element("span", "badge badge-execute", "execute"),
     element("span", "name", call.tool),
@@ -87,7 +87,8 @@ function pretty(text) {
 }
 
 function closeTurn(turn, hone) {
-  for (const step of hone.steps || []) showStep(turn, step);
+  for (const step of hone.steps || []) showStep(turn, step, Boolean(hone.approval));
+  if (hone.approval) offerAnswer(turn, hone.approval);
   turn.foot.append(element("span", `badge badge-${hone.decision}`, hone.decision));
   if (hone.missing && hone.missing.length)
     turn.foot.append(element("span", "", "missing: " + hone.missing.map((m) => m.parameter).join(", ")));
@@ -101,6 +102,40 @@ function closeTurn(turn, hone) {
   link.rel = "noopener";
   turn.foot.append(link);
   policy.textContent = name;
+}
+
+// The buttons under a question; the words "approve" and "decline" do the same.
+function offerAnswer(turn, approval) {
+  const box = element("div", "answer");
+  for (const [verdict, label] of [["approve", "Approve"], ["decline", "Decline"]]) {
+    const button = element("button", verdict, label);
+    button.type = "button";
+    button.addEventListener("click", () => {
+      if (busy) return;
+      for (const each of box.children) each.disabled = true;
+      converse(label, (next) => sendAnswer(approval, verdict, next));
+    });
+    box.append(button);
+  }
+  turn.row.insertBefore(box, turn.foot);
+}
+
+async function sendAnswer(approval, verdict, turn) {
+  const response = await fetch(`/v1/approvals/${encodeURIComponent(approval.id)}/${verdict}`, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ thread }),
+  });
+  if (!response.ok) throw new Error(await whyNot(response));
+  const { completion } = await response.json();
+  const { message } = completion.choices[0];
+  turn.bubble.textContent = message.content || message.refusal || "";
+  closeTurn(turn, completion.hone);
+}
+
+async function whyNot(response) {
+  const failure = await response.json().catch(() => null);
+  return failure?.error?.message || `the server answered ${response.status}`;
 }
 
 function failTurn(turn, message) {
@@ -133,10 +168,7 @@ async function run(text, turn) {
     headers: { "content-type": "application/json" },
     body: JSON.stringify({ model: "hone", stream: true, metadata: { thread }, messages: [{ role: "user", content: text }] }),
   });
-  if (!response.ok) {
-    const failure = await response.json().catch(() => null);
-    throw new Error(failure?.error?.message || `the server answered ${response.status}`);
-  }
+  if (!response.ok) throw new Error(await whyNot(response));
   for await (const event of events(response.body)) {
     if (event.error) throw new Error(event.error.message);
     const delta = event.choices?.[0]?.delta || {};
@@ -150,14 +182,19 @@ async function run(text, turn) {
 async function submit() {
   const text = field.value.trim();
   if (!text || busy) return;
-  setBusy(true);
   field.value = "";
   fitField();
+  await converse(text, (turn) => run(text, turn));
+}
+
+// What the person said, and the turn that it sets off.
+async function converse(text, work) {
+  setBusy(true);
   showMine(text);
   const turn = openTurn();
   scrollToEnd();
   try {
-    await run(text, turn);
+    await work(turn);
   } catch (error) {
     failTurn(turn, error.message);
   } finally {

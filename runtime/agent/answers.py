@@ -1,0 +1,103 @@
+"""From a person's answer to the turn that waited for it.
+
+An answer given here is taken while its thread is held, and its turn goes on at once. One that came by another way (by the
+command line, before a restart, by nobody having said anything in time) is found in the store by `run`.
+"""
+
+import asyncio
+
+import structlog
+
+from runtime.agent.threads import Threads
+from runtime.agent.turns import RunningTurn, Turns
+from runtime.approvals.schema import Approval, Verdict
+from runtime.approvals.store import ApprovalStore
+
+log = structlog.get_logger(__name__)
+
+
+class Answers:
+    """Takes answers and sees that each waiting turn goes on."""
+
+    def __init__(self, store: ApprovalStore, threads: Threads, turns: Turns, *, poll_s: float = 0.25) -> None:
+        """
+        Args:
+            threads: those of `turns`.
+            poll_s: seconds between two looks for answers that came by another way.
+        """
+        self._store = store
+        self._threads = threads
+        self._turns = turns
+        self._poll_s = poll_s
+        self._going_on: dict[str, asyncio.Task[None]] = {}
+        self._last_complaint: str | None = None
+
+    async def decide(
+        self, approval_id: str, verdict: Verdict, *, via: str, thread_id: str | None = None
+    ) -> RunningTurn:
+        """Takes an answer and lets the turn go on; returns while it runs.
+
+        Args: thread_id: the thread from which the answer comes; None: from somebody who may speak for all.
+
+        Raises: ApprovalNotFound, ApprovalSpent, ApprovalExpired: nothing was changed.
+        """
+        asked = await asyncio.to_thread(self._store.get, approval_id)
+        thread = await self._threads.hold(asked.thread_id)
+        try:
+            given = await asyncio.to_thread(self._store.decide, approval_id, verdict, via=via, thread_id=thread_id)
+            return await self._turns.go_on(thread, given)
+        except BaseException:
+            await self._threads.close(thread, reply=None, length=0)
+            raise
+
+    async def run(self) -> None:
+        """Looks for answers until it is cancelled."""
+        while True:
+            try:
+                await self.catch_up()
+            except Exception as e:  # whatever the database's driver raises: the next look may do better
+                self._complain("waiting turns not looked for", e)
+            await asyncio.sleep(self._poll_s)
+
+    async def catch_up(self) -> None:
+        """Lets each turn go on whose answer is there and which nobody sees to yet; returns while they run."""
+        for due in await asyncio.to_thread(self._store.due):
+            if due.id not in self._going_on:
+                task = asyncio.create_task(self._see_to(due), name=due.id)
+                self._going_on[due.id] = task
+                task.add_done_callback(lambda _, key=due.id: self._going_on.pop(key, None))
+
+    async def close(self) -> None:
+        """Leaves what has not begun to go on for the next start."""
+        tasks = list(self._going_on.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _see_to(self, due: Approval) -> None:
+        try:
+            turn = await self._go_on(due)
+            if turn is not None:
+                await turn.result()
+        except Exception as e:  # the turn's own failure is on record; the next look tries what has not begun
+            self._complain(f"the turn {due.trace_id} that waited failed", e)
+
+    def _complain(self, about: str, error: Exception) -> None:
+        """Once, not at each look."""
+        said = f"{about}: {type(error).__name__}: {error}"
+        if said != self._last_complaint:
+            log.error(said)
+        self._last_complaint = said
+
+    async def _go_on(self, due: Approval) -> RunningTurn | None:
+        """None: it has gone on in the meantime."""
+        thread = await self._threads.hold(due.thread_id)
+        try:
+            now = await asyncio.to_thread(self._store.expire, due.id)
+            if now.settled_at is None:
+                return await self._turns.go_on(thread, now)
+        except BaseException:
+            await self._threads.close(thread, reply=None, length=0)
+            raise
+        await self._threads.close(thread, reply=None, length=0)
+        return None

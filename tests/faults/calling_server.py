@@ -1,0 +1,95 @@
+"""A whole hone server for the fault tests, whose policy does what the user's message says.
+
+`call TOOL N` makes it call TOOL with `{"n": N}`; after a result it answers. Started from a fork server that has imported
+everything already, so that it is up in a fraction of a second, and is a real process that can really be killed.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from runtime.app import create_app
+from runtime.decision import Execute, ToolCall, write_decision
+from runtime.policy.base import Completion, SamplingParams
+from runtime.prompt import Prompt
+from runtime.settings import Settings
+
+_ASKED = re.compile(r"call (\w+) (\d+)")
+
+
+class PlainTokenizer:
+    """A token for each character."""
+
+    def encode(self, text: str, **options: Any) -> list[int]:
+        return [ord(character) for character in text]
+
+
+class PlainRenderer:
+    """The last message is the prompt."""
+
+    tokenizer = PlainTokenizer()
+
+    def render(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] = ()) -> Prompt:
+        last = messages[-1]
+        text = f"{last['role']}: {last['content']}"
+        return Prompt(text=text, token_ids=tuple(self.tokenizer.encode(text)))
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        return "".join(map(chr, token_ids))
+
+
+class ObeyingPolicy:
+    """Calls what the user names."""
+
+    model = "obeying"
+    context_length = 100_000
+
+    async def sample(
+        self, prompt_ids: Sequence[int], params: SamplingParams, *, adapter: str | None = None
+    ) -> Completion:
+        text = _answer("".join(map(chr, prompt_ids)))
+        token_ids = tuple(map(ord, text))
+        return Completion(text, token_ids, (0.0,) * len(token_ids), "stop", adapter)
+
+    async def score(
+        self, prompt_ids: Sequence[int], completion_ids: Sequence[int], **options: Any
+    ) -> tuple[float, ...]:
+        return (0.0,) * len(completion_ids)
+
+    async def load_adapter(self, name: str, path: Path) -> None:
+        raise NotImplementedError("no adapter is published in these tests")
+
+    async def unload_adapter(self, name: str) -> None:
+        raise NotImplementedError("no adapter is published in these tests")
+
+    async def adapters(self) -> frozenset[str]:
+        return frozenset()
+
+    async def close(self) -> None:
+        pass
+
+
+def _answer(prompt: str) -> str:
+    asked = _ASKED.search(prompt)
+    if asked is None or not prompt.startswith("user: "):
+        return "Done."
+    return write_decision(Execute(calls=(ToolCall(name=asked[1], arguments={"n": int(asked[2])}),)))
+
+
+def serve(home: Path, port: int) -> None:
+    """The process; ends when it is killed or told to."""
+    settings = Settings(
+        home=home,
+        builtin_tools=False,
+        allowed_networks=("127.0.0.1",),
+        retrieval="words",
+        constrained=False,
+        approvals_waived=("*",),
+        log_level="error",
+    )
+    renderer: Any = PlainRenderer()
+    app = create_app(settings, policy=ObeyingPolicy(), renderer=renderer)
+    uvicorn.run(app, host="127.0.0.1", port=port, log_level="error")

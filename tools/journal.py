@@ -1,0 +1,313 @@
+"""The journal of tool calls: what was called, with what, and what came of it.
+
+A call that may change something is written down, committed, before it leaves and completed after it, so that whatever
+happens in between, no effect is without its record. A call that only reads leaves no effect to lose: its row is written
+once, when it has ended. So a call costs two commits at most, and a read one.
+
+    started ──▶ ok, failed, rejected, timeout ...    what came of it (`CallStatus`)
+       │
+       └──────▶ unknown ──▶ ok, failed               a write whose end was not learnt, until a person settles it
+
+The table itself is made by the database's migrations (or `tools.tables.metadata.create_all`), not here.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+from sqlalchemy import ColumnElement, Connection, Engine, Row, and_, insert, select, update
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+
+from tools.errors import CallNotFound, CallNotUnknown, JournalUnavailable
+from tools.outcome import NO_CONTENT, CallResult, error_text, storable, unknown_effect
+from tools.spec import CallStatus, SideEffect, ToolSpec
+from tools.tables import tool_calls, tools
+
+STARTED = "started"
+GRACE = timedelta(seconds=60)
+"""Beyond a call's own time limit: clocks that differ, a database that is slow to take the outcome."""
+
+_calls = tool_calls.c
+
+
+@dataclass(frozen=True, slots=True)
+class CallRecord:
+    """One row."""
+
+    seq: int
+    """Order in which the rows were written."""
+    call_id: str
+    tool: str
+    tool_sha256: str
+    """Digest of the definition that was called."""
+    version: int | None
+    """Of the tool; None: that definition was never registered."""
+    arguments: dict[str, Any]
+    side_effect: SideEffect
+    idempotency_key: str | None
+    """What the tool is sent to tell a repetition by; None: it only reads."""
+    outcome: CallStatus | None
+    """None: it has started, and no end is on record."""
+    owner: str
+    """The process that runs it or ran it last."""
+    attempts: int
+    """How many times it was begun."""
+    content: str | None
+    """What the policy was shown."""
+    latency_ms: float | None
+    started_at: datetime
+    deadline: datetime
+    """No process is still at it after this."""
+    finished_at: datetime | None
+    note: str | None
+    """Of the person who settled it."""
+    settled_at: datetime | None
+
+    @property
+    def status(self) -> str:
+        return STARTED if self.outcome is None else self.outcome.value
+
+    @property
+    def result(self) -> CallResult:
+        """What is on record of a call that is over."""
+        assert self.outcome is not None
+        return CallResult(self.outcome, self.content or "", self.latency_ms or 0.0)
+
+
+class Journal:
+    """The one owner of the `tool_calls` table. Raises `JournalUnavailable` from everything when the database fails."""
+
+    def __init__(self, engine: Engine, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._engine = engine
+        self._now = now
+
+    def find(self, call_id: str) -> CallRecord | None:
+        with self._transaction() as connection:
+            return _first(connection, _calls.call_id == call_id)
+
+    def get(self, call_id: str) -> CallRecord:
+        """Raises: CallNotFound."""
+        record = self.find(call_id)
+        if record is None:
+            raise CallNotFound(f"no tool call {call_id!r} is on record; GET /v1/tool-calls lists them")
+        return record
+
+    def begin(self, spec: ToolSpec, arguments: Mapping[str, Any], call_id: str, owner: str) -> bool:
+        """Writes down that a call is about to leave. False: a call of that id is on record."""
+        try:
+            with self._transaction() as connection:
+                connection.execute(insert(tool_calls).values(**self._row(spec, arguments, call_id, owner)))
+        except IntegrityError:
+            return False
+        return True
+
+    def begin_again(self, record: CallRecord, spec: ToolSpec, owner: str) -> bool:
+        """Takes an unfinished call over. False: somebody else did, or it has ended."""
+        statement = (
+            update(tool_calls)
+            .where(_is(record), _calls.status == STARTED, _calls.attempts == record.attempts)
+            .values(owner=owner, attempts=record.attempts + 1, deadline=self._deadline(spec))
+        )
+        with self._transaction() as connection:
+            return connection.execute(statement).rowcount == 1
+
+    def complete(self, call_id: str, owner: str, result: CallResult) -> None:
+        """Writes down what came of a call; also of one that had been given up as unknown, if nobody settled it."""
+        statement = (
+            update(tool_calls)
+            .where(
+                _calls.call_id == call_id,
+                _calls.owner == owner,
+                _calls.status.in_((STARTED, CallStatus.UNKNOWN.value)),
+            )
+            .values(**self._ending(result))
+        )
+        with self._transaction() as connection:
+            connection.execute(statement)
+
+    def record(
+        self, spec: ToolSpec, arguments: Mapping[str, Any], call_id: str, owner: str, result: CallResult
+    ) -> None:
+        """Writes down a call that is over and had no row; where one came in between, that one stays."""
+        row = self._row(spec, arguments, call_id, owner)
+        row["started_at"] -= timedelta(milliseconds=result.latency_ms)
+        try:
+            with self._transaction() as connection:
+                connection.execute(insert(tool_calls).values(**row | self._ending(result)))
+        except IntegrityError:
+            return
+
+    def give_up(self, record: CallRecord) -> bool:
+        """An unfinished call becomes `unknown`: nobody will run it again. False: it has ended or was taken over."""
+        result = CallResult(
+            CallStatus.UNKNOWN,
+            error_text(CallStatus.UNKNOWN, f"hone stopped during this call; {unknown_effect(record.tool)}"),
+            0.0,
+        )
+        statement = (
+            update(tool_calls)
+            .where(_is(record), _calls.status == STARTED, _calls.attempts == record.attempts)
+            .values(status=result.status.value, content=result.content, finished_at=self._now())
+        )
+        with self._transaction() as connection:
+            return connection.execute(statement).rowcount == 1
+
+    def unfinished(self) -> list[CallRecord]:
+        """Calls that have started and have no end on record, oldest first; some may be under way."""
+        with self._transaction() as connection:
+            return _all(connection, _calls.status == STARTED, newest_first=False)
+
+    def list(
+        self, *, status: str | None = None, tool: str | None = None, limit: int = 50, before: int | None = None
+    ) -> "list[CallRecord]":
+        """Newest first.
+
+        Args:
+            before: `seq` of the last row of the page before.
+        """
+        wanted: list[ColumnElement[bool]] = []
+        if status is not None:
+            wanted.append(_calls.status == status)
+        if tool is not None:
+            wanted.append(_calls.tool == tool)
+        if before is not None:
+            wanted.append(_calls.seq < before)
+        with self._transaction() as connection:
+            return _all(connection, *wanted, limit=limit)
+
+    def settle(
+        self, call_id: str, outcome: Literal[CallStatus.OK, CallStatus.FAILED], *, result: str = "", note: str = ""
+    ) -> CallRecord:
+        """A person has found out what came of an unknown call; a repetition of the call is told this from now on.
+
+        Args:
+            result: what the tool would have answered; for a failure, what went wrong.
+
+        Raises:
+            CallNotFound
+            CallNotUnknown: its outcome is on record, or it is under way.
+        """
+        told = storable(result)
+        if outcome is CallStatus.OK:
+            content = told or NO_CONTENT
+        else:
+            content = error_text(outcome, told or "a person found that this did not happen")
+        statement = (
+            update(tool_calls)
+            .where(_calls.call_id == call_id, _calls.status == CallStatus.UNKNOWN.value)
+            .values(status=outcome.value, content=content, note=storable(note) or None, settled_at=self._now())
+        )
+        with self._transaction() as connection:
+            settled = connection.execute(statement).rowcount == 1
+        record = self.get(call_id)
+        if not settled:
+            raise CallNotUnknown(f"tool call {call_id!r} is {record.status}: only an unknown one can be settled")
+        return record
+
+    def _row(self, spec: ToolSpec, arguments: Mapping[str, Any], call_id: str, owner: str) -> dict[str, Any]:
+        return {
+            "call_id": call_id,
+            "tool": spec.name,
+            "tool_sha256": spec.sha256,
+            "arguments": dict(arguments),
+            "side_effect": spec.side_effect.value,
+            "idempotency_key": None if spec.side_effect is SideEffect.READ else call_id,
+            "status": STARTED,
+            "owner": owner,
+            "attempts": 1,
+            "started_at": self._now(),
+            "deadline": self._deadline(spec),
+        }
+
+    def _deadline(self, spec: ToolSpec) -> datetime:
+        return self._now() + timedelta(seconds=spec.timeout_s) + GRACE
+
+    def _ending(self, result: CallResult) -> dict[str, Any]:
+        return {
+            "status": result.status.value,
+            "content": result.content,
+            "latency_ms": result.latency_ms,
+            "finished_at": self._now(),
+        }
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        except IntegrityError:
+            raise
+        except SQLAlchemyError as e:
+            cause = str(getattr(e, "orig", None) or e).strip().splitlines()[0]
+            raise JournalUnavailable(
+                f"the journal of tool calls failed: {cause}; check that the database runs and that there is room on its disk"
+            ) from e
+
+
+def is_same_call(record: CallRecord, spec: ToolSpec, arguments: Mapping[str, Any]) -> bool:
+    """Whether a call is the one on record, and not another under its id."""
+    return record.tool == spec.name and _canonical(record.arguments) == _canonical(dict(arguments))
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)
+
+
+def _is(record: CallRecord) -> ColumnElement[bool]:
+    return and_(_calls.seq == record.seq, _calls.owner == record.owner)
+
+
+def _first(connection: Connection, *wanted: ColumnElement[bool]) -> CallRecord | None:
+    found = _all(connection, *wanted, limit=1)
+    return found[0] if found else None
+
+
+def _all(
+    connection: Connection, *wanted: ColumnElement[bool], limit: int | None = None, newest_first: bool = True
+) -> list[CallRecord]:
+    version = (
+        select(tools.c.version)
+        .where(tools.c.name == _calls.tool, tools.c.sha256 == _calls.tool_sha256)
+        .order_by(tools.c.version.desc())
+        .limit(1)
+        .scalar_subquery()
+        .label("version")
+    )
+    order = _calls.seq.desc() if newest_first else _calls.seq
+    statement = select(tool_calls, version).where(*wanted).order_by(order).limit(limit)
+    return [_record(row) for row in connection.execute(statement)]
+
+
+def _record(row: Row[Any]) -> CallRecord:
+    return CallRecord(
+        seq=row.seq,
+        call_id=row.call_id,
+        tool=row.tool,
+        tool_sha256=row.tool_sha256,
+        version=row.version,
+        arguments=row.arguments,
+        side_effect=SideEffect(row.side_effect),
+        idempotency_key=row.idempotency_key,
+        outcome=None if row.status == STARTED else CallStatus(row.status),
+        owner=row.owner,
+        attempts=row.attempts,
+        content=row.content,
+        latency_ms=row.latency_ms,
+        started_at=_utc(row.started_at),
+        deadline=_utc(row.deadline),
+        finished_at=_utc_or_none(row.finished_at),
+        note=row.note,
+        settled_at=_utc_or_none(row.settled_at),
+    )
+
+
+def _utc(value: datetime) -> datetime:
+    """SQLite keeps no offset; what was written is UTC."""
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def _utc_or_none(value: datetime | None) -> datetime | None:
+    return None if value is None else _utc(value)

@@ -1,0 +1,58 @@
+"""Which server processes of one home still live, as the journal needs to know it.
+
+Each holds a lock on a file of its own, which the system lets go of when the process ends, however it ends: no process id
+that another process may have by now, no heartbeat to write. Only processes that share the folder can be told; whether
+one on another machine lives is not known here.
+"""
+
+import fcntl
+import os
+import uuid
+from collections.abc import Collection
+from pathlib import Path
+from typing import IO
+
+SUFFIX = ".lock"
+
+
+class Presence:
+    """This process among them, from construction until `close` or death."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self.owner = uuid.uuid4().hex
+        """This process's name in the journal."""
+        self._file = _hold(folder / f"{self.owner}{SUFFIX}")
+
+    def is_gone(self, owner: str) -> bool:
+        """True: it was a process of this home and has ended. False: it lives, or nobody here can say."""
+        return owner != self.owner and _is_free(self._folder / f"{owner}{SUFFIX}")
+
+    def sweep(self, wanted: Collection[str]) -> None:
+        """Forgets the processes that have ended, except those in `wanted`."""
+        for path in self._folder.glob(f"*{SUFFIX}"):
+            if path.stem not in wanted and path.stem != self.owner and _is_free(path):
+                path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """From here on this process counts as ended. Its file stays until the next sweep, for calls it left open."""
+        self._file.close()
+
+
+def _hold(path: Path) -> IO[bytes]:
+    while True:
+        file = path.open("ab")
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if os.fstat(file.fileno()).st_nlink:  # else a sweep took it between the two lines above
+            return file
+        file.close()
+
+
+def _is_free(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+    except (FileNotFoundError, BlockingIOError):
+        return False
