@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.ready
 ARGS   ?=
 
-.PHONY: setup demo test check serve learn bench faults clean vllm browser
+.PHONY: setup demo test check serve learn bench faults clean vllm browser mcp
 
 setup: $(STAMP)
 
@@ -21,6 +21,9 @@ vllm: setup
 
 browser: setup
 	bash tests/browser_environment.sh
+
+mcp: setup
+	bash tests/mcp_environment.sh
 
 demo: setup
 	$(BIN)/hone demo $(ARGS)
@@ -37,7 +40,7 @@ check: setup
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
-test: check vllm browser
+test: check vllm browser mcp
 	$(BIN)/python -m pytest $(ARGS)
 
 bench: setup
@@ -48,4 +51,4 @@ faults: setup
 	HONE_KILLS=$${HONE_KILLS:-1000} $(BIN)/python -m pytest -s tests/faults $(ARGS)
 
 clean:
-	rm -rf $(VENV) .venv-vllm .hone
+	rm -rf $(VENV) .venv-vllm .venv-mcp .hone

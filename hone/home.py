@@ -17,6 +17,7 @@ from runtime.settings import Settings, load_settings
 from runtime.traces.store import TraceStore
 from tools.catalogue import Catalogue
 from tools.drafts import Drafts
+from tools.holds import Holds
 from tools.journal import Journal
 from tools.secret_store import SecretStore
 
@@ -33,6 +34,10 @@ class Home:
     @property
     def drafts(self) -> Drafts:
         return Drafts(self.engine)
+
+    @property
+    def holds(self) -> Holds:
+        return Holds(self.engine)
 
     @property
     def journal(self) -> Journal:

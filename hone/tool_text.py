@@ -30,9 +30,10 @@ def plain(spec: ToolSpec) -> dict[str, Any]:
 
 
 def plain_survey(found: Survey, findings: Sequence[Finding] = ()) -> dict[str, Any]:
-    """What an import made, what it left out, and what the linter says of the rest."""
+    """What an import made, what it left out, what waits to be looked at, and what the linter says of the rest."""
     return {
         "tools": [plain(spec) for spec in found.tools],
         "skipped": [part.plain() for part in found.skipped],
+        "flagged": [part.plain() for part in found.flagged],
         "warnings": [finding.plain() for finding in findings],
     }

@@ -1,6 +1,7 @@
 """`hone tools`: what the agent may call."""
 
 import asyncio
+import dataclasses
 import json as jsonlib
 import shlex
 import sys
@@ -9,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hone import tool_calls, tool_drafts, tool_quality
+from hone import tool_calls, tool_drafts, tool_holds, tool_quality
 from hone.home import Home, open_home
 from hone.output import JsonOption, console, show_table, write_json
 from hone.tool_text import plain, plain_survey
@@ -17,6 +18,7 @@ from runtime.outbound import open_outbound
 from tools.builtin import builtin_tools
 from tools.documents import fetch_document
 from tools.errors import BadToolSpec, DuplicateTool
+from tools.holds import Standing
 from tools.importers.http import http_tool
 from tools.importers.mcp import survey
 from tools.importers.survey import Skipped, Survey
@@ -34,6 +36,10 @@ app.command("report")(tool_quality.report)
 app.command("lint")(tool_quality.lint_tools)
 app.command("calls")(tool_calls.calls)
 app.command("settle")(tool_calls.settle)
+app.command("diff")(tool_holds.diff)
+app.command("accept")(tool_holds.accept)
+app.command("disable")(tool_holds.disable)
+app.command("enable")(tool_holds.enable)
 HomeOption = Annotated[Path | None, typer.Option(help="Where state lives.")]
 
 
@@ -55,16 +61,18 @@ def add(
         raise typer.BadParameter("give one of: a definition, --mcp-command, --mcp-url, --builtin")
     with open_home(home=home) as here:
         specs, skipped = _read(here, definition, mcp_command, mcp_url, prefix)
-        specs = tuple(_add_all(here, specs, replace=replace))
-        findings = lint_all(specs, here.catalogue.list())
+        found = Survey(specs, skipped)
+        added = _add_all(here, found, replace=replace)
+        findings = lint_all(added, here.catalogue.list())
     if json:
-        write_json(plain_survey(Survey(specs, skipped), findings), json)
+        write_json(plain_survey(dataclasses.replace(found, tools=tuple(added)), findings), json)
         return
     console.print(f"registered: {', '.join(s.name for s in specs)}")
     for part in skipped:
         console.print(f"left out: {part.name}: {part.reason}")
+    tool_holds.tell_flagged(found.flagged)
     tool_quality.warn(findings, most=tool_drafts.MAX_WARNINGS)
-    if apart := [spec.name for spec in specs if spec.never_train]:
+    if apart := [spec.name for spec in added if spec.never_train]:
         console.print(f"measured on, not learnt on (never_train): {', '.join(apart)}")
 
 
@@ -106,12 +114,12 @@ def _parse(definition: str, text: str | bytes) -> dict[str, Any]:
     return data
 
 
-def _add_all(here: Home, specs: tuple[ToolSpec, ...], *, replace: bool) -> list[ToolSpec]:
+def _add_all(here: Home, found: Survey, *, replace: bool) -> list[ToolSpec]:
     """All or, where a name is taken, none."""
-    taken = {s.name for s in here.catalogue.list()} & {s.name for s in specs}
+    taken = {s.name for s in here.catalogue.registered()} & {s.name for s in found.tools}
     if taken and not replace:
         raise DuplicateTool(f"registered already: {', '.join(sorted(taken))}; give --replace or --prefix")
-    return here.catalogue.add_all(specs, replace=replace)
+    return here.holds.register_all(found, replace=replace)
 
 
 @app.command("list")
@@ -122,12 +130,18 @@ def list_tools(
 ) -> None:
     """The registered tools, or the drafts."""
     with open_home(home=home) as here:
-        specs = [draft.spec for draft in here.drafts.list()] if drafts else here.catalogue.list()
+        specs = [draft.spec for draft in here.drafts.list()] if drafts else here.catalogue.registered()
+        standings = {} if drafts else here.holds.standings()
+    stands = [(s, "draft" if drafts else standings.get(s.name, Standing()).state.value) for s in specs]
     if json:
-        write_json({"tools": [plain(s) for s in specs]}, json)
+        write_json({"tools": [plain(s) | {"state": state} for s, state in stands]}, json)
         return
-    rows = [[s.name, s.backend.kind, s.side_effect.value, ", ".join(s.required), s.description] for s in specs]
-    show_table("Drafts" if drafts else "Tools", ("name", "backend", "effect", "required", "description"), rows)
+    rows = [
+        [s.name, state, s.backend.kind, s.side_effect.value, ", ".join(s.required), s.description]
+        for s, state in stands
+    ]
+    columns = ("name", "state", "backend", "effect", "required", "description")
+    show_table("Drafts" if drafts else "Tools", columns, rows)
 
 
 @app.command()

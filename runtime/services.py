@@ -16,6 +16,7 @@ from runtime.settings import Settings
 from runtime.traces.store import TraceStore
 from tools.catalogue import Catalogue
 from tools.drafts import Drafts
+from tools.holds import Holds
 from tools.journal import Journal
 from tools.secret_store import SecretStore
 from tools.transport import Outbound
@@ -40,6 +41,7 @@ class Services:
     drafts: Drafts
     secrets: SecretStore
     journal: Journal
+    holds: Holds
     outbound: Outbound
     """What registration may call; the executor's calls go through the same."""
     traces: TraceStore

@@ -1,0 +1,5 @@
+"""What the agent may call, and how it is registered."""
+
+from tools.python_tools import PythonTools
+
+__all__ = ["PythonTools"]

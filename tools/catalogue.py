@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from difflib import get_close_matches
 
-from sqlalchemy import Connection, Engine, Row, insert, select, update
+from sqlalchemy import Connection, Engine, Row, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from tools.errors import BadToolSpec, DuplicateTool, UnknownTool
@@ -19,7 +19,7 @@ from tools.json_schema import schema_problem
 from tools.request_layout import layout_problem
 from tools.spec import ClientBackend, HttpBackend, ToolSpec
 from tools.split import LEARNT_ON_FIRST, is_set_apart
-from tools.tables import tools
+from tools.tables import tool_holds, tools
 
 RESERVED_NAMES = frozenset({"ask_user", "decline"})
 """Names by which the policy clarifies and refuses; they stand beside the registered tools in each prompt."""
@@ -85,18 +85,19 @@ class Catalogue:
 
     def get(self, name: str) -> ToolSpec:
         """Raises: UnknownTool: no active tool has that name."""
-        statement = select(tools.c.spec).where(tools.c.name == name, tools.c.active)
         with self._engine.connect() as connection:
-            row = connection.execute(statement).first()
-        if row is None:
-            raise UnknownTool(self._unknown(name))
-        return ToolSpec.model_validate(row.spec)
+            return active_spec(connection, name)
 
     def list(self) -> list[ToolSpec]:
-        """The active tools, by name."""
-        statement = select(tools.c.spec).where(tools.c.active).order_by(tools.c.name)
+        """The tools that may be used, by name: the active ones but those that are held (`tools.holds`)."""
         with self._engine.connect() as connection:
-            return [ToolSpec.model_validate(row.spec) for row in connection.execute(statement)]
+            held = set(connection.execute(select(tool_holds.c.name)).scalars())
+            return [spec for spec in registered_specs(connection) if spec.name not in held]
+
+    def registered(self) -> "list[ToolSpec]":
+        """The active tools, by name, held ones among them."""
+        with self._engine.connect() as connection:
+            return registered_specs(connection)
 
     def versions(self, name: str) -> "list[ToolVersion]":
         """Every version of a name, oldest first, also of a removed tool.
@@ -106,8 +107,8 @@ class Catalogue:
         statement = select(tools).where(tools.c.name == name).order_by(tools.c.version)
         with self._engine.connect() as connection:
             rows = connection.execute(statement).all()
-        if not rows:
-            raise UnknownTool(self._unknown(name))
+            if not rows:
+                raise UnknownTool(_unknown(connection, name))
         return [_version(row) for row in rows]
 
     def remove(self, name: str) -> None:
@@ -117,15 +118,30 @@ class Catalogue:
         """
         statement = update(tools).where(tools.c.name == name, tools.c.active).values(active=False)
         with self._engine.begin() as connection:
-            removed = connection.execute(statement).rowcount
-        if not removed:
-            raise UnknownTool(self._unknown(name))
+            if not connection.execute(statement).rowcount:
+                raise UnknownTool(_unknown(connection, name))
+            connection.execute(delete(tool_holds).where(tool_holds.c.name == name))
 
-    def _unknown(self, name: str) -> str:
-        names = [spec.name for spec in self.list()]
-        near = get_close_matches(name, names, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(names) or 'none yet'}"
-        return f"no tool named {name!r}; {hint}"
+
+def active_spec(connection: Connection, name: str) -> ToolSpec:
+    """Raises: UnknownTool: no active tool has that name."""
+    row = connection.execute(select(tools.c.spec).where(tools.c.name == name, tools.c.active)).first()
+    if row is None:
+        raise UnknownTool(_unknown(connection, name))
+    return ToolSpec.model_validate(row.spec)
+
+
+def registered_specs(connection: Connection) -> list[ToolSpec]:
+    """The active tools, by name."""
+    statement = select(tools.c.spec).where(tools.c.active).order_by(tools.c.name)
+    return [ToolSpec.model_validate(row.spec) for row in connection.execute(statement)]
+
+
+def _unknown(connection: Connection, name: str) -> str:
+    names = [spec.name for spec in registered_specs(connection)]
+    near = get_close_matches(name, names, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(names) or 'none yet'}"
+    return f"no tool named {name!r}; {hint}"
 
 
 @contextmanager
@@ -138,7 +154,7 @@ def one_at_a_time(names: str) -> Iterator[None]:
 
 
 def register(connection: Connection, spec: ToolSpec, *, replace: bool, now: datetime) -> ToolSpec:
-    """Writes one version within the caller's transaction and gives it as it is kept.
+    """Writes one version within the caller's transaction and gives it as it is kept; a quarantine of what it replaces is over.
 
     Raises: DuplicateTool: the name is active and `replace` is False.
     """
@@ -150,6 +166,8 @@ def register(connection: Connection, spec: ToolSpec, *, replace: bool, now: date
             f"a tool named {spec.name!r} is registered (version {newest.version}); "
             "replace it, remove it first, or choose another name"
         )
+    # by its word: `tools.holds` builds on this module
+    connection.execute(delete(tool_holds).where(tool_holds.c.name == spec.name, tool_holds.c.kind == "quarantined"))
     if spec.never_train is None:
         spec = spec.model_copy(update={"never_train": _is_set_apart(connection, spec, newest)})
     if newest is not None and newest.sha256 == spec.sha256:

@@ -4,6 +4,7 @@ ToolError
 ├── BadToolSpec         a definition that cannot be registered
 ├── UnknownTool         no such tool
 ├── DuplicateTool       the name is taken
+├── NotHeld             nothing is changed about the tool that could be shown or accepted
 ├── ImportFailed        a source of tools (MCP server, address, file) cannot be read
 │   └── BadImport       it was read, and is no description of tools, or not one that can be used as asked
 ├── DestinationRefused  an address that tools may not call
@@ -33,6 +34,10 @@ class UnknownTool(ToolError):
 
 
 class DuplicateTool(ToolError):
+    pass
+
+
+class NotHeld(ToolError):
     pass
 
 

@@ -8,17 +8,20 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from tools.builtin import builtin_functions
 from tools.call_limits import CallLimits
 from tools.http_calls import HttpCaller
 from tools.journaled_calls import JournaledCalls
 from tools.json_schema import argument_errors
-from tools.mcp_sessions import McpSessions
+from tools.mcp_sessions import DefinitionWatch, McpSessions
 from tools.outcome import CallFault, CallResult, error_text, failure, shorten, storable, unknown_effect
+from tools.python_tools import PythonTools
+from tools.question import Answer, Question
 from tools.retries import Sleep, with_retries
 from tools.secrets import EnvironmentSecrets, SecretSource
 from tools.spec import (
@@ -27,12 +30,16 @@ from tools.spec import (
     ClientBackend,
     HttpBackend,
     McpBackend,
+    PythonBackend,
     SideEffect,
     ToolSpec,
 )
 from tools.transport import Outbound
 
 __all__ = ["CallResult", "Executor", "argument_errors"]
+
+_Outcome: TypeAlias = tuple[CallStatus, str, Question | None]
+"""What came of it, what the policy is shown, and what the tool asks."""
 
 
 class Executor:
@@ -46,6 +53,8 @@ class Executor:
         mcp: McpSessions | None = None,
         secrets: SecretSource | None = None,
         calls: JournaledCalls | None = None,
+        python: PythonTools | None = None,
+        watch: DefinitionWatch | None = None,
         clock: Callable[[], float] = time.perf_counter,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
@@ -56,6 +65,8 @@ class Executor:
             mcp: the sessions of MCP servers; None: made here.
             secrets: values of the secrets that definitions name; None: the environment's.
             calls: makes each call once and keeps it on record; None: nothing is kept.
+            python: the functions of the program that hone is embedded in; None: there are none.
+            watch: is told what MCP servers offer, where `mcp` is made here.
             clock: seconds, for latencies.
             sleep: between the attempts of one call.
         """
@@ -63,7 +74,8 @@ class Executor:
         outbound = outbound if outbound is not None else Outbound()
         self._http_client = outbound.client()
         self._http = HttpCaller(self._http_client, secrets if secrets is not None else EnvironmentSecrets())
-        self._mcp = mcp if mcp is not None else McpSessions(outbound)
+        self._mcp = mcp if mcp is not None else McpSessions(outbound, watch=watch)
+        self._python = python if python is not None else PythonTools()
         self._calls = calls
         self._clock = clock
         self._sleep = sleep
@@ -77,27 +89,33 @@ class Executor:
         outbound: Outbound | None = None,
         secrets: SecretSource | None = None,
         calls: JournaledCalls | None = None,
+        python: PythonTools | None = None,
+        watch: DefinitionWatch | None = None,
     ) -> "Executor":
         """An executor whose built-in tools keep their data in `home`."""
-        return cls(builtins=builtin_functions(home), outbound=outbound, secrets=secrets, calls=calls)
+        builtins = builtin_functions(home)
+        return cls(builtins=builtins, outbound=outbound, secrets=secrets, calls=calls, python=python, watch=watch)
 
     @property
     def makes_each_call_once(self) -> bool:
         """Whether a call id that is given again gets what came of the first, and no second effect."""
         return self._calls is not None
 
-    async def run(self, spec: ToolSpec, arguments: dict[str, Any], *, call_id: str) -> CallResult:
+    async def run(
+        self, spec: ToolSpec, arguments: dict[str, Any], *, call_id: str, answer: Answer | None = None
+    ) -> CallResult:
         """
         Args:
             call_id: names this call; a tool that is not a plain read receives it as its idempotency key. Given again, it
                 gets the outcome that is on record.
+            answer: to what the tool asked when it was called with the same arguments.
 
         Raises: JournalUnavailable: the call cannot be written down, so it was not made.
         """
         errors = argument_errors(spec.parameters, arguments)
         if errors:
-            return CallResult(*_error(CallStatus.BAD_ARGUMENTS, "; ".join(errors)), latency_ms=0.0)
-        perform = partial(self._perform, spec, arguments, call_id)
+            return _error(CallStatus.BAD_ARGUMENTS, "; ".join(errors))
+        perform = partial(self._perform, spec, arguments, call_id, answer)
         place = partial(self._limits.place, spec)
         try:
             if self._calls is not None:
@@ -105,23 +123,27 @@ class Executor:
             async with place():
                 return await perform()
         except CallFault as e:
-            return CallResult(*_error(e.status, str(e)), latency_ms=0.0)
+            return _error(e.status, str(e))
 
     async def close(self) -> None:
         await self._mcp.close()
         await self._http_client.aclose()
 
-    async def _perform(self, spec: ToolSpec, arguments: dict[str, Any], call_id: str) -> CallResult:
+    async def _perform(
+        self, spec: ToolSpec, arguments: dict[str, Any], call_id: str, answer: Answer | None
+    ) -> CallResult:
         started = self._clock()
-        status, content = await self._outcome(spec, arguments, call_id)
-        return CallResult(status, content, latency_ms=(self._clock() - started) * 1000)
+        result = await self._outcome(spec, arguments, call_id, answer)
+        return replace(result, latency_ms=(self._clock() - started) * 1000)
 
-    async def _outcome(self, spec: ToolSpec, arguments: dict[str, Any], call_id: str) -> tuple[CallStatus, str]:
+    async def _outcome(
+        self, spec: ToolSpec, arguments: dict[str, Any], call_id: str, answer: Answer | None
+    ) -> CallResult:
         began = asyncio.get_running_loop().time()
         limit = asyncio.timeout(spec.timeout_s)
         try:
             async with limit:
-                call = partial(self._call, spec, arguments, call_id)
+                call = partial(self._call, spec, arguments, call_id, answer)
                 content = storable(await with_retries(spec, call, sleep=self._sleep))
         except CallFault as e:
             return _told(spec, e)
@@ -140,17 +162,19 @@ class Executor:
                 f"the result of {spec.name} has {size:,} bytes, more than the limit of {spec.max_result_bytes:,}"
             )
             return _told(spec, failure(f"{too_large}; ask for less", may_have_run=True))
-        return CallStatus.OK, content
+        return CallResult(CallStatus.OK, content, 0.0)
 
-    async def _call(self, spec: ToolSpec, arguments: dict[str, Any], call_id: str) -> str:
+    async def _call(self, spec: ToolSpec, arguments: dict[str, Any], call_id: str, answer: Answer | None) -> str:
         match spec.backend:
             case HttpBackend() as backend:
                 return await self._http.call(spec, backend, arguments, call_id=call_id)
             case McpBackend() as backend:
                 repeatable = spec.side_effect is not SideEffect.WRITE
-                return await self._mcp.call(backend.server, backend.remote_name, arguments, repeatable=repeatable)
+                return await self._mcp.call(backend, arguments, repeatable=repeatable, answer=answer)
             case BuiltinBackend(function=name):
                 return await self._call_builtin(name, arguments)
+            case PythonBackend(function=name):
+                return await self._python.call(name, arguments)
             case ClientBackend():
                 raise failure(f"{spec.name} runs at the chat client, not here")
 
@@ -164,12 +188,12 @@ class Executor:
         return json.dumps(result, ensure_ascii=False, allow_nan=False)
 
 
-def _told(spec: ToolSpec, fault: CallFault) -> tuple[CallStatus, str]:
+def _told(spec: ToolSpec, fault: CallFault) -> CallResult:
     """A write that may have happened is neither done nor failed, and nobody but a person may try it again."""
     if fault.may_have_run and spec.side_effect is SideEffect.WRITE:
         return _error(CallStatus.UNKNOWN, f"{fault}; {unknown_effect(spec.name)}")
-    return _error(fault.status, str(fault))
+    return _error(fault.status, str(fault), fault.question)
 
 
-def _error(status: CallStatus, message: str) -> tuple[CallStatus, str]:
-    return status, error_text(status, storable(shorten(message)))
+def _error(status: CallStatus, message: str, question: Question | None = None) -> CallResult:
+    return CallResult(status, error_text(status, storable(shorten(message))), 0.0, question)

@@ -11,10 +11,23 @@ from collections.abc import AsyncIterator, Coroutine
 from typing import Any, TypeVar
 
 import httpx2
-from mcp import Client, MCPError, StdioServerParameters, stdio_client
+from mcp import Client, MCPError
+from mcp.client import ClientRequestContext
 from mcp.client.streamable_http import streamable_http_client
-from mcp_types import CONNECTION_CLOSED, INVALID_REQUEST, CallToolResult, Implementation, Tool
+from mcp_types import (
+    CONNECTION_CLOSED,
+    INVALID_REQUEST,
+    CallToolResult,
+    ElicitRequestParams,
+    ElicitResult,
+    Implementation,
+    ListToolsRequest,
+    PaginatedRequestParams,
+)
+from pydantic import BaseModel, Field
 
+from tools.mcp_questions import Asker, CallsThatAsk
+from tools.mcp_stdio import stdio_transport
 from tools.outcome import shorten
 from tools.spec import McpHttpServer, McpStdioServer
 from tools.stderr_tail import StderrTail
@@ -26,6 +39,13 @@ _Answer = TypeVar("_Answer")
 MAX_PAGES = 100
 CLOSE_LIMIT_S = 10.0
 CLIENT = Implementation(name="hone", version="0.1.0")
+
+
+class _ToolsPage(BaseModel):
+    """A page of a server's list, its tools untouched; the SDK has checked their form and would drop what it knows not."""
+
+    tools: list[dict[str, Any]]
+    next_cursor: str | None = Field(default=None, alias="nextCursor")
 
 
 class SessionLost(Exception):
@@ -52,8 +72,10 @@ class McpSession:
         self._fault: str | None = None
         self._stderr: StderrTail | None = None
         self._probe: asyncio.Task[None] | None = None
+        self._asking = CallsThatAsk(self.retire)
         self._in_flight = 0
         self._answered_at = float("-inf")
+        self._given_up_at = float("-inf")
         self._retired = False
         self._task = asyncio.create_task(self._own(), name=f"mcp {describe(server)}")
         self._give_up = asyncio.get_running_loop().call_later(open_limit_s, self._stop_opening)
@@ -67,18 +89,24 @@ class McpSession:
         """Nothing is left of it, neither connection nor process."""
         return self._task.done()
 
-    async def call(self, name: str, arguments: dict[str, object]) -> CallToolResult:
-        """Raises: SessionLost; MCPError: the server answered with a protocol error."""
-        async with self._connection() as client:
+    async def call(self, name: str, arguments: dict[str, object], asker: Asker | None = None) -> CallToolResult:
+        """
+        Args:
+            asker: takes what the server asks during this call; None: it is told that nobody answers.
+
+        Raises: SessionLost; MCPError: the server answered with a protocol error.
+        """
+        async with self._connection() as client, self._asking.during(asker):
             return await self._answer(client.call_tool(name, arguments))
 
-    async def tools(self) -> list[Tool]:
-        """All that the server offers. Raises: as `call`."""
-        found: list[Tool] = []
+    async def tools(self) -> list[dict[str, Any]]:
+        """The definitions of all that the server offers, as it gives them. Raises: as `call`."""
+        found: list[dict[str, Any]] = []
         cursor: str | None = None
         async with self._connection() as client:
             for _ in range(MAX_PAGES):
-                page = await self._answer(client.list_tools(cursor=cursor))
+                request = ListToolsRequest(params=PaginatedRequestParams(cursor=cursor))
+                page = await self._answer(client.session.send_request(request, _ToolsPage))
                 found.extend(page.tools)
                 cursor = page.next_cursor
                 if cursor is None:
@@ -87,7 +115,7 @@ class McpSession:
 
     def unanswered(self, since: float) -> None:
         """A call begun at `since` (the loop's clock) ran out of time; if nothing came back since, the server hangs."""
-        if self._client is not None and self._answered_at < since:
+        if self._client is not None and self._answered_at < max(since, self._given_up_at):
             self.retire()
 
     def retire(self) -> None:
@@ -130,8 +158,12 @@ class McpSession:
                 self._leaving.set()
 
     async def _answer(self, request: Coroutine[Any, Any, _Answer]) -> _Answer:
+        sent_at = asyncio.get_running_loop().time()
         try:
             answer = await request
+        except asyncio.CancelledError:
+            self._given_up_at = max(self._given_up_at, sent_at)
+            raise
         except MCPError as e:
             if e.code != CONNECTION_CLOSED:
                 self._answered_at = asyncio.get_running_loop().time()
@@ -162,11 +194,8 @@ class McpSession:
     async def _open(self) -> AsyncIterator[Client]:
         async with contextlib.AsyncExitStack() as stack:
             if isinstance(self._server, McpStdioServer):
-                parameters = StdioServerParameters(
-                    command=self._server.command, args=list(self._server.args), env=dict(self._server.env)
-                )
                 self._stderr = StderrTail(on_end=self._stderr_ended)
-                transport = stdio_client(parameters, errlog=self._stderr.file)
+                transport = stdio_transport(self._server, self._stderr.file, limit=MAX_BODY_BYTES)
             else:
                 http = await stack.enter_async_context(
                     self._outbound.client(
@@ -178,10 +207,15 @@ class McpSession:
                 transport = streamable_http_client(
                     self._server.url, http_client=http, max_sse_event_size=MAX_BODY_BYTES
                 )
-            client = await stack.enter_async_context(Client(transport, client_info=CLIENT, cache=None))
+            client = await stack.enter_async_context(
+                Client(transport, client_info=CLIENT, cache=None, elicitation_callback=self._on_question)
+            )
             if self._stderr is not None:
                 self._stderr.handed_over()
             yield client
+
+    async def _on_question(self, context: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult:
+        return await self._asking.ask(params)
 
     def _stop_opening(self) -> None:
         self._fault = f"it did not answer the handshake within {self._open_limit_s:g} s"

@@ -2,42 +2,75 @@
 
 A session is opened by the first call that needs it and kept. When a server died, the next call opens another; a call
 that finds it dead is repeated by itself only where the tool's side-effect class allows that.
+
+Before each call of a tool that is pinned to a definition, the server is asked for its list: where the definition is
+another one, the call is refused and whoever keeps the pins is told. A call in which the server asks the user something
+is kept under way until the answer comes, in a later turn, or the time for that is over.
 """
 
 import json
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeAlias
 
 from mcp import MCPError
-from mcp_types import INVALID_PARAMS, CallToolResult, EmbeddedResource, TextContent, TextResourceContents, Tool
+from mcp_types import INVALID_PARAMS, CallToolResult, EmbeddedResource, TextContent, TextResourceContents
+from pydantic import ValidationError
 
+from tools.held_calls import HeldCall, HeldCalls
+from tools.mcp_definition import Definition, digest
+from tools.mcp_questions import Asker
 from tools.mcp_session import McpServer, McpSession, SessionLost, describe
-from tools.outcome import failure, refusal
+from tools.outcome import CallFault, failure, refusal
+from tools.question import Answer, Question
+from tools.spec import CallStatus, McpBackend
 from tools.transport import Outbound
+
+DefinitionWatch: TypeAlias = Callable[[McpServer, Mapping[str, Definition]], Awaitable[None]]
+"""Is told what a server offers, by the tools' names there, when that is not what a tool is pinned to, and once for each
+session."""
 
 OPEN_LIMIT_S = 30.0
 
 
 class McpSessions:
-    def __init__(self, outbound: Outbound, *, open_limit_s: float = OPEN_LIMIT_S) -> None:
+    def __init__(
+        self,
+        outbound: Outbound,
+        *,
+        open_limit_s: float = OPEN_LIMIT_S,
+        watch: DefinitionWatch | None = None,
+        held: HeldCalls | None = None,
+    ) -> None:
         """
         Args:
             outbound: what servers over HTTP may be called.
             open_limit_s: bounds starting a server and shaking hands with it, apart from any call's own limit.
+            watch: is told what servers offer; None: nobody is.
+            held: the calls that wait for a user's answer; None: made here.
         """
+        self._watch = watch
+        self._held = held if held is not None else HeldCalls()
+        self._watched: set[McpSession] = set()
         self._outbound = outbound
         self._open_limit_s = open_limit_s
         self._sessions: dict[str, McpSession] = {}
         self._leaving: list[McpSession] = []
 
-    async def call(self, server: McpServer, name: str, arguments: dict[str, object], *, repeatable: bool) -> str:
+    async def call(
+        self, backend: McpBackend, arguments: dict[str, object], *, repeatable: bool, answer: Answer | None = None
+    ) -> str:
         """The tool's answer as text.
 
         Args:
-            repeatable: the call may be sent again when the connection broke under it.
+            repeatable: the call may be sent again when the connection broke under it, or when the one that asked is gone.
+            answer: to what an earlier call of the same tool with the same arguments asked.
 
-        Raises: CallFault: rejected by the tool, or failed. The time limit is the caller's.
+        Raises: CallFault: rejected by the tool, failed, quarantined, or it asks the user something. The time limit is the
+            caller's.
         """
+        server = backend.server
         try:
-            result = await self._call(server, name, arguments, repeatable)
+            result = await self._conclude(backend, self._begun(backend, arguments, repeatable, answer))
         except SessionLost as e:
             lost = "broke off, and it is not known whether the tool ran" if e.was_open else "cannot be opened"
             raise failure(f"the MCP server ({describe(server)}) {lost}: {e}", may_have_run=e.was_open) from e
@@ -45,12 +78,17 @@ class McpSessions:
             if e.code == INVALID_PARAMS:
                 raise refusal(e.message) from e
             raise failure(f"the MCP server ({describe(server)}) answered with an error: {e.message}") from e
+        except (
+            ValidationError,
+            RuntimeError,
+        ) as e:  # how the SDK says that an answer breaks the protocol or the tool's own schema
+            raise failure(f"the MCP server ({describe(server)}) gave an answer that cannot be used: {e}") from e
         if result.is_error:
             raise refusal(result_text(result) or "the tool reported an error without saying which")
         return result_text(result)
 
-    async def tools(self, server: McpServer) -> list[Tool]:
-        """What a server offers. Raises: SessionLost, MCPError."""
+    async def tools(self, server: McpServer) -> list[Definition]:
+        """What a server offers. Raises: SessionLost, MCPError, ValidationError."""
         return await self._session(server).tools()
 
     def unanswered(self, server: McpServer, since: float) -> None:
@@ -60,23 +98,77 @@ class McpSessions:
             session.unanswered(since)
 
     async def close(self) -> None:
+        await self._held.close()
         for session in (*self._leaving, *self._sessions.values()):
             await session.close()
         self._leaving.clear()
         self._sessions.clear()
 
+    def _begun(
+        self, backend: McpBackend, arguments: dict[str, object], repeatable: bool, answer: Answer | None
+    ) -> HeldCall:
+        """The call that waits for the answer, or a new one that has it at hand.
+
+        Raises: CallFault: the one that waited is gone and may not be made again.
+        """
+        waiting = self._held.take(answer.question) if answer is not None else None
+        if answer is not None and waiting is not None:
+            waiting.answer(answer)
+            return waiting
+        if answer is not None and not (repeatable and answer.may_call_again):
+            raise failure(
+                f"the call of {backend.remote_name} no longer waits for the answer (it waits for "
+                f"{self._held.limit_s:g} s, and not across a restart of hone), and it is not known what it had done by "
+                "then; nothing was sent again"
+            )
+        return HeldCall(lambda asker: self._call(backend, arguments, repeatable, asker), at_hand=answer)
+
+    async def _conclude(self, backend: McpBackend, call: HeldCall) -> CallToolResult:
+        """Raises: CallFault: the call asks and is kept; whatever it failed with."""
+        asked = await call.next()
+        if isinstance(asked, CallToolResult):
+            return asked
+        question = Question(call=call.id, message=asked.message, requested=dict(asked.requested_schema))
+        self._held.keep(call)
+        raise CallFault(
+            CallStatus.INPUT_REQUIRED, f"{backend.remote_name} asks the user: {question.message}", question=question
+        )
+
     async def _call(
-        self, server: McpServer, name: str, arguments: dict[str, object], repeatable: bool
+        self, backend: McpBackend, arguments: dict[str, object], repeatable: bool, asker: Asker
     ) -> CallToolResult:
-        kept = self._sessions.get(_key(server))
-        session = self._session(server)
+        kept = self._sessions.get(_key(backend.server))
+        session = self._session(backend.server)
         try:
-            return await session.call(name, arguments)
+            return await self._checked_call(session, backend, arguments, asker)
         except SessionLost as e:
             # Only a session that was open before is worth a second try: a server that died of this call would again.
             if not (e.was_open and repeatable and session is kept):
                 raise
-        return await self._session(server).call(name, arguments)
+        return await self._checked_call(self._session(backend.server), backend, arguments, asker)
+
+    async def _checked_call(
+        self, session: McpSession, backend: McpBackend, arguments: dict[str, object], asker: Asker
+    ) -> CallToolResult:
+        if backend.definition is not None:
+            await self._check(session, backend, backend.definition)
+        return await session.call(backend.remote_name, arguments, asker)
+
+    async def _check(self, session: McpSession, backend: McpBackend, pinned: Definition) -> None:
+        """Raises: CallFault: the server offers another definition than the one that was accepted, or none."""
+        offered = {str(definition["name"]): definition for definition in await session.tools()}
+        now = offered.get(backend.remote_name)
+        is_same = now is not None and digest(now) == digest(pinned)
+        if self._watch is not None and not (is_same and session in self._watched):
+            self._watched = {kept for kept in self._watched if not kept.ended} | {session}
+            await self._watch(backend.server, offered)
+        if not is_same:
+            change = "changed the definition of" if now is not None else "no longer offers"
+            raise CallFault(
+                CallStatus.QUARANTINED,
+                f"not called: its server {change} {backend.remote_name}; the tool is quarantined until its owner "
+                f"accepts that (hone tools diff, hone tools accept)",
+            )
 
     def _session(self, server: McpServer) -> McpSession:
         key = _key(server)

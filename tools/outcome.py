@@ -7,6 +7,7 @@ A `CallFault` stays inside `tools`: backends and built-in functions raise it, `t
 import json
 from dataclasses import dataclass
 
+from tools.question import Question
 from tools.spec import CallStatus
 
 NO_CONTENT = "(no content)"
@@ -21,6 +22,8 @@ class CallResult:
     content: str
     """What the policy is shown: the tool's result as text, or `error_text`."""
     latency_ms: float
+    question: Question | None = None
+    """What the tool waits to know, where the status is `input_required`."""
 
 
 class CallFault(Exception):
@@ -31,18 +34,21 @@ class CallFault(Exception):
         status: CallStatus,
         message: str,
         *,
+        question: Question | None = None,
         transient: bool = False,
         retry_after_s: float | None = None,
         may_have_run: bool = False,
     ) -> None:
         """
         Args:
+            question: what the tool waits to know, where the status is `input_required`.
             transient: the same call may work in a moment.
             retry_after_s: how long the service asks to be left alone first.
             may_have_run: the request was sent, and nothing that came back says whether the tool did its work.
         """
         super().__init__(message)
         self.status = status
+        self.question = question
         self.transient = transient
         self.retry_after_s = retry_after_s
         self.may_have_run = may_have_run
@@ -51,6 +57,7 @@ class CallFault(Exception):
         return CallFault(
             self.status,
             message,
+            question=self.question,
             transient=self.transient,
             retry_after_s=self.retry_after_s,
             may_have_run=self.may_have_run,

@@ -59,6 +59,10 @@ class CallStatus(StrEnum):
     """Not run: a person said no."""
     LAPSED = "lapsed"
     """Not run: nobody approved it in time, or what was approved is no longer what would run."""
+    QUARANTINED = "quarantined"
+    """Refused before the call: the tool's server has changed its definition, and nobody has accepted that."""
+    INPUT_REQUIRED = "input_required"
+    """Under way: the tool asks the user something before it goes on."""
 
 
 class _Frozen(BaseModel):
@@ -203,6 +207,8 @@ class McpBackend(_Frozen):
     server: Annotated[McpStdioServer | McpHttpServer, Field(discriminator="transport")]
     remote_name: str
     """The tool's name on its server; `ToolSpec.name` may differ."""
+    definition: dict[str, Any] | None = Field(default=None, exclude_if=lambda value: value is None)
+    """The tool's definition as its server gave it, to which the tool is pinned; None: registered before there were pins."""
 
 
 class BuiltinBackend(_Frozen):
@@ -212,13 +218,22 @@ class BuiltinBackend(_Frozen):
     function: str
 
 
+class PythonBackend(_Frozen):
+    """A function of the program that hone is embedded in, found by name in its `tools.PythonTools`."""
+
+    kind: Literal["python"] = "python"
+    function: str
+
+
 class ClientBackend(_Frozen):
     """A tool that the chat client sent and will run itself."""
 
     kind: Literal["client"] = "client"
 
 
-Backend: TypeAlias = Annotated[HttpBackend | McpBackend | BuiltinBackend | ClientBackend, Field(discriminator="kind")]
+Backend: TypeAlias = Annotated[
+    HttpBackend | McpBackend | BuiltinBackend | PythonBackend | ClientBackend, Field(discriminator="kind")
+]
 
 
 Owner: TypeAlias = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=128)]

@@ -1,12 +1,17 @@
 """The last lines that a child process wrote to its standard error, and the moment when it closed it.
 
-A server that dies says why there, and nowhere else. Reading goes through the event loop; nothing grows without bound.
+A server that dies says why there, and nowhere else. Reading goes through the event loop, a bounded piece at a time, so that
+a server that floods it holds up nothing; nothing grows without bound.
 """
 
 import asyncio
 import os
 from collections.abc import Callable
 from typing import TextIO
+
+_PIECE_BYTES = 65_536
+_PIECES = 4
+"""Read at once; whoever writes faster waits for its pipe."""
 
 
 class StderrTail:
@@ -49,9 +54,11 @@ class StderrTail:
             self._on_end()
 
     def _take(self) -> None:
-        while self._read_end is not None and not self._ended:
+        for _ in range(_PIECES):
+            if self._read_end is None or self._ended:
+                return
             try:
-                piece = os.read(self._read_end, 65_536)
+                piece = os.read(self._read_end, _PIECE_BYTES)
             except BlockingIOError:
                 return
             self._ended = not piece

@@ -1,4 +1,4 @@
-"""Where tools are kept: a row for each version of a tool, each draft, each version of a secret (sealed), each call."""
+"""Where tools are kept: a row for each version of a tool, each draft, each hold, each version of a secret (sealed), each call."""
 
 from sqlalchemy import (
     JSON,
@@ -84,3 +84,12 @@ tool_calls = Table(
     ),
 )
 """One row for each call of a tool; `tools.journal` says what the columns mean."""
+tool_holds = Table(
+    "tool_holds",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("kind", String(16), primary_key=True),
+    Column("reason", Text, nullable=False),
+    Column("offered", JSON(none_as_null=True)),
+    Column("since", DateTime(timezone=True), nullable=False),
+)

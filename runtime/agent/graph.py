@@ -1,10 +1,10 @@
 """The agent graph: decide → check → execute → decide ..., until there is a reply.
 
-START ─▶ decide ─▶ check ──▶ END
-           ▲  ▲      │ │
-           │  └──────┘ ├──────────▶ execute ──▶ END (limit)
-           │           └▶ approve ──▶ │
-           └──────────────────────────┘
+START ─▶ resume ─▶ decide ─▶ check ──▶ END
+             │      ▲  ▲      │ │
+             ▼      │  └──────┘ ├──────────▶ execute ──▶ END (limit, or a tool asks the user)
+            END     │           └▶ approve ──▶ │
+                    └──────────────────────────┘
 
 `approve` is where a turn may wait for a person, once for each call that needs it, for as long as it takes.
 """
@@ -23,11 +23,13 @@ AgentGraph: TypeAlias = CompiledStateGraph[AgentState, TurnContext, AgentState, 
 
 def build_graph(nodes: Nodes, checkpointer: BaseCheckpointSaver[Any] | None = None) -> AgentGraph:
     graph = StateGraph(AgentState, context_schema=TurnContext)
+    graph.add_node("resume", nodes.resume)
     graph.add_node("decide", nodes.decide)
     graph.add_node("check", nodes.check)
     graph.add_node("approve", nodes.approve)
     graph.add_node("execute", nodes.execute)
-    graph.add_edge(START, "decide")
+    graph.add_edge(START, "resume")
+    graph.add_conditional_edges("resume", after_execute, ["decide", END])
     graph.add_edge("decide", "check")
     graph.add_conditional_edges("check", after_check, ["decide", "approve", "execute", END])
     graph.add_conditional_edges("approve", after_approve, ["approve", "execute"])
@@ -50,5 +52,5 @@ def after_execute(state: AgentState) -> Literal["decide", "__end__"]:
 
 
 def most_node_runs(limits: Limits) -> int:
-    """Bound for LangGraph's own recursion limit, above what our limits allow: four nodes a round, one repair."""
-    return 4 * (limits.max_steps + 2) + 4
+    """Bound for LangGraph's own recursion limit, above what our limits allow: four nodes a round, one repair, one resumption."""
+    return 4 * (limits.max_steps + 2) + 5

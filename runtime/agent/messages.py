@@ -24,6 +24,7 @@ from runtime.decision import (
     Refuse,
     ToolCall,
 )
+from tools.question import Question
 
 Message: TypeAlias = dict[str, Any]
 
@@ -64,6 +65,15 @@ class AskedFor(BaseModel):
     expires_at: datetime
 
 
+class AskedCall(BaseModel):
+    """A call that stopped to ask the user something."""
+
+    model_config = ConfigDict(frozen=True)
+
+    call: ToolCall
+    question: Question
+
+
 class Reply(BaseModel):
     """What the user gets at the end of a turn, or when it begins to wait."""
 
@@ -98,6 +108,13 @@ def reply_to(decision: Decision, calls: Sequence[PendingCall] = ()) -> Reply:
             return stopped_reply(decision.kind, "invalid_output")
 
 
+def asking_reply(asked: AskedCall) -> Reply:
+    """A tool's question, in the form of a clarify."""
+    missing = tuple(MissingParameter(tool=asked.call.name, parameter=name) for name in asked.question.fields)
+    text = asked.question.message.strip() or _question(missing)
+    return Reply(decision=DecisionKind.CLARIFY, text=text, missing=missing)
+
+
 def stopped_reply(decision: DecisionKind, reason: StopReason, text: str = "") -> Reply:
     return Reply(decision=decision, text=text or _STOP_TEXT[reason], stopped=reason)
 
@@ -126,9 +143,26 @@ def tool_message(call_id: str, name: str, content: str, *, trusted: bool = False
     return {**shaped, "trusted": True} if trusted else shaped
 
 
+def asking_message(call_id: str, name: str, content: str, asked: AskedCall) -> Message:
+    """A tool's result that is a question to the user; what is needed to go on with the call stays with it."""
+    return {**tool_message(call_id, name, content), "asked": asked.model_dump(mode="json")}
+
+
+def open_question(messages: Sequence[Message]) -> AskedCall | None:
+    """The call that waits for what the user has just said; None: none does."""
+    if len(messages) < 3 or messages[-1]["role"] != "user" or messages[-2]["role"] != "assistant":
+        return None
+    for message in reversed(messages[:-2]):
+        if message["role"] != "tool":
+            return None
+        if "asked" in message:
+            return AskedCall.model_validate(message["asked"])
+    return None
+
+
 def as_shown(message: Message) -> Message:
-    """The message without the mark, which is ours alone."""
-    return {key: value for key, value in message.items() if key != "trusted"}
+    """The message without what only the runtime needs."""
+    return {key: value for key, value in message.items() if key not in ("trusted", "asked")}
 
 
 def error_message(error: str) -> Message:

@@ -1,4 +1,4 @@
-"""What a turn does, as graph nodes: decide, check, wait for approval where it is needed, execute.
+"""What a turn does, as graph nodes: resume, decide, check, wait for approval where it is needed, execute.
 
 A node takes the state and gives back what changes. It knows no HTTP and keeps nothing between calls.
 """
@@ -7,7 +7,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from langgraph.runtime import Runtime
@@ -15,11 +15,15 @@ from langgraph.types import interrupt
 
 from runtime.agent.consent import ConsentRules, call_digest, is_tainted
 from runtime.agent.messages import (
+    AskedCall,
     Message,
     PendingCall,
     as_shown,
+    asking_message,
+    asking_reply,
     calls_message,
     error_message,
+    open_question,
     reply_message,
     reply_to,
     sound,
@@ -29,13 +33,14 @@ from runtime.agent.messages import (
 )
 from runtime.agent.state import AgentState, Limits, TurnContext, next_ask, stop_reason, written_tokens
 from runtime.approvals.schema import ApprovalState, Use
-from runtime.decision import Execute, Invalid, load_decision, parse_decision
+from runtime.decision import DecisionKind, Execute, Invalid, load_decision, parse_decision
 from runtime.errors import PromptTooLong
 from runtime.policy.base import Policy
 from runtime.prompt import Prompt, Renderer
 from runtime.traces.schema import Span, ToolOutcome
 from tools.json_schema import argument_errors
 from tools.outcome import CallResult, error_text
+from tools.question import Answer, read_answer
 from tools.spec import CallStatus, ClientBackend, SideEffect, ToolSpec
 
 LEAST_ROOM = 128
@@ -52,7 +57,17 @@ class ToolExecutor(Protocol):
         """Whether a call id that is given again gets what came of the first, and no second effect."""
         ...
 
-    async def run(self, spec: ToolSpec, arguments: dict[str, Any], *, call_id: str) -> CallResult: ...
+    async def run(
+        self, spec: ToolSpec, arguments: dict[str, Any], *, call_id: str, answer: Answer | None = None
+    ) -> CallResult: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Ran:
+    outcome: ToolOutcome
+    asked: AskedCall | None
+    is_ours: bool
+    """Nobody outside can have written the result."""
 
 
 class Ledger(Protocol):
@@ -92,6 +107,35 @@ class Nodes:
         self._ledger = ledger
         self._consent = consent
         self._timer = timer
+
+    async def resume(self, state: AgentState, runtime: Runtime[TurnContext]) -> dict[str, Any]:
+        """Goes on with a call that asked the user something, if that is what the user has just answered.
+
+        It is recorded as a span without tokens: the decision was made when the call was.
+        """
+        asked = open_question(state["messages"])
+        spec = runtime.context.specs.get(asked.call.name) if asked is not None else None
+        answer = read_answer(asked.question, state["messages"][-1]["content"]) if asked is not None else None
+        if asked is None or spec is None or answer is None:
+            return {}
+        span = Span(
+            id=f"{state['trace_id']}.0",
+            trace_id=state["trace_id"],
+            index=0,
+            messages=tuple(as_shown(m) for m in with_system(state["system"], state["messages"])),
+            tools=tuple(state["tools"]),
+            prompt_token_ids=(),
+            completion_token_ids=(),
+            logprobs=(),
+            text="",
+            decision=Execute(calls=(asked.call,)),
+        )
+        pending = _pending(span.id, Execute(calls=(asked.call,)))
+        state = {**state, "spans": [span.model_dump(mode="json")]}
+        # the approval that the call had, if it needed one, was for the call that asked: a new one would need its own
+        is_free = self._consent.why(spec, tainted=is_tainted(state["messages"])) is None
+        answer = answer.model_copy(update={"may_call_again": is_free})
+        return self._after(state, pending, [await self._run_one(pending[0], spec, 1, answer)], runtime.context)
 
     async def decide(self, state: AgentState, runtime: Runtime[TurnContext]) -> dict[str, Any]:
         """Renders the conversation, samples, and reads the decision."""
@@ -167,21 +211,27 @@ class Nodes:
         decision = load_decision(span["decision"])
         assert isinstance(decision, Execute)  # the graph leads here from a checked execute only
         pending = _pending(span["id"], decision)
-        outcomes = await self._run(pending, state, runtime.context)
-        results = [
-            tool_message(o.call_id, o.call.name, o.content, trusted=self._is_ours(o, runtime.context)) for o in outcomes
-        ]
+        return self._after(state, pending, await self._run(pending, state, runtime.context), runtime.context)
+
+    def _after(
+        self, state: AgentState, pending: Sequence[PendingCall], ran: Sequence[_Ran], context: TurnContext
+    ) -> dict[str, Any]:
+        """What the calls came to, for the policy and for the record; the end, where one of them asks the user."""
+        asked = next((part.asked for part in ran if part.asked is not None), None)
+        outcomes = [part.outcome.model_dump(mode="json") for part in ran]
         state = {
             **state,
-            "messages": [*state["messages"], calls_message(pending), *results],
-            "spans": _with_last(state["spans"], outcomes=[o.model_dump(mode="json") for o in outcomes]),
+            "messages": [*state["messages"], calls_message(pending), *_results(pending, ran)],
+            "spans": _with_last(state["spans"], outcomes=outcomes),
         }
         changed = {"messages": state["messages"], "spans": state["spans"]}
-        if not runtime.context.can_decide:
-            told = "\n".join(f"{o.call.name}: {o.content}" for o in outcomes)
-            return {**changed, **_end(state, stopped_reply(decision.kind, "adapter_gone", told))}
+        if asked is not None:
+            return {**changed, **_end(state, asking_reply(asked))}
+        if not context.can_decide:
+            told = "\n".join(f"{part.outcome.call.name}: {part.outcome.content}" for part in ran)
+            return {**changed, **_end(state, stopped_reply(DecisionKind.EXECUTE, "adapter_gone", told))}
         reason = stop_reason(state, self._limits)
-        return changed if reason is None else {**changed, **_end(state, stopped_reply(decision.kind, reason))}
+        return changed if reason is None else {**changed, **_end(state, stopped_reply(DecisionKind.EXECUTE, reason))}
 
     def _fit(self, state: AgentState, wanted_tokens: int) -> tuple[list[Message], Prompt, int]:
         """The newest part of the conversation that leaves room for a completion, its prompt, and what was left out.
@@ -224,7 +274,11 @@ class Nodes:
         outcomes: list[ToolOutcome] = []
         shown: list[Message] = [calls_message(pending)]
         for part, errors in zip(pending, faults, strict=True):
-            content = error_text(CallStatus.BAD_ARGUMENTS, "; ".join(errors)) if errors else _not_run()
+            content = (
+                error_text(CallStatus.BAD_ARGUMENTS, "; ".join(errors))
+                if errors
+                else _not_run("another call beside it was refused")
+            )
             shown.append(tool_message(part.id, part.call.name, content))
             if errors:
                 outcomes.append(_outcome(part, CallResult(CallStatus.BAD_ARGUMENTS, content, 0.0), content))
@@ -235,22 +289,35 @@ class Nodes:
         )
         return {"spans": spans, **self._repair({**state, "spans": spans}, shown)}
 
-    async def _run(self, pending: Sequence[PendingCall], state: AgentState, context: TurnContext) -> list[ToolOutcome]:
-        """Calls that only read run side by side; as soon as one changes something, all run in the order given."""
-        tokens = max(64, self._policy.context_length // 4 // len(pending))
+    async def _run(self, pending: Sequence[PendingCall], state: AgentState, context: TurnContext) -> list[_Ran]:
+        """Calls that only read run side by side; as soon as one changes something, all run in the order given, up to one
+        that asks the user."""
 
-        async def run(part: PendingCall) -> ToolOutcome:
+        async def run(part: PendingCall) -> _Ran:
             spec = context.specs.get(part.call.name)
-            result = await self._withheld(part, spec, state, context)
-            if result is None:
-                assert spec is not None  # a tool that is gone is withheld
-                result = await self._executor.run(spec, dict(part.call.arguments), call_id=part.id)
-            return _outcome(part, result, self._cut(result.content, tokens))
+            withheld = await self._withheld(part, spec, state, context)
+            if withheld is not None:
+                return _Ran(_outcome(part, withheld, withheld.content), asked=None, is_ours=True)
+            assert spec is not None  # a tool that is gone is withheld
+            return await self._run_one(part, spec, len(pending))
 
         specs = [context.specs.get(p.call.name) for p in pending]
         if all(spec is not None and spec.side_effect is SideEffect.READ for spec in specs):
             return list(await asyncio.gather(*(run(part) for part in pending)))
-        return [await run(part) for part in pending]
+        ran: list[_Ran] = []
+        for part in pending:
+            ran.append(await run(part))
+            if ran[-1].asked is not None:
+                break
+        return ran
+
+    async def _run_one(self, part: PendingCall, spec: ToolSpec, beside: int, answer: Answer | None = None) -> _Ran:
+        """Args: beside: how many results share the room that the policy's context has for them."""
+        tokens = max(64, self._policy.context_length // 4 // beside)
+        result = await self._executor.run(spec, dict(part.call.arguments), call_id=part.id, answer=answer)
+        asked = AskedCall(call=part.call, question=result.question) if result.question is not None else None
+        outcome = _outcome(part, result, self._cut(result.content, tokens))
+        return _Ran(outcome, asked, is_ours=self._consent.trusts(spec))
 
     async def _withheld(
         self, part: PendingCall, spec: ToolSpec | None, state: AgentState, context: TurnContext
@@ -312,8 +379,24 @@ def _not_called(status: CallStatus, message: str) -> CallResult:
     return CallResult(status, error_text(status, message), latency_ms=0.0)
 
 
-def _not_run() -> str:
-    return json.dumps({"error": "not_run", "message": "not run, because another call beside it was refused"})
+def _results(pending: Sequence[PendingCall], ran: Sequence[_Ran]) -> list[Message]:
+    """One message for each call; those after one that asks were not run. Only the first question is put."""
+    messages: list[Message] = []
+    is_put = False
+    for part in ran:
+        told = part.outcome.call_id, part.outcome.call.name, part.outcome.content
+        if part.asked is not None and not is_put:
+            messages.append(asking_message(*told, part.asked))
+            is_put = True
+        else:
+            messages.append(tool_message(*told, trusted=part.is_ours))
+    waiting = _not_run("a call before it waits for the user's answer")
+    left = pending[len(ran) :]
+    return [*messages, *(tool_message(part.id, part.call.name, waiting, trusted=True) for part in left)]
+
+
+def _not_run(because: str) -> str:
+    return json.dumps({"error": "not_run", "message": f"not run, because {because}"})
 
 
 def _with_last(spans: list[dict[str, Any]], **changes: Any) -> list[dict[str, Any]]:

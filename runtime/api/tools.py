@@ -4,7 +4,8 @@ Headers of endpoints and the environment of MCP servers may hold secrets: they a
 """
 
 import asyncio
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, Response
@@ -14,6 +15,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from runtime.errors import BadRequest
 from runtime.services import Services, services
 from tools.errors import DuplicateTool
+from tools.holds import Standing
 from tools.importers.http import http_tool
 from tools.importers.mcp import survey
 from tools.importers.survey import Survey
@@ -31,13 +33,16 @@ _SERVER: TypeAdapter[McpStdioServer | McpHttpServer] = TypeAdapter(
 
 @router.get("/v1/tools")
 async def list_tools(hone: Annotated[Services, Depends(services)]) -> dict[str, Any]:
-    specs = await asyncio.to_thread(hone.catalogue.list)
-    return {"object": "list", "data": [shown(spec) for spec in specs]}
+    """What is registered, held tools among it."""
+    specs = await asyncio.to_thread(hone.catalogue.registered)
+    standings = await asyncio.to_thread(hone.holds.standings)
+    return {"object": "list", "data": [standing(spec, standings) for spec in specs]}
 
 
 @router.get("/v1/tools/{name}")
 async def get_tool(name: str, hone: Annotated[Services, Depends(services)]) -> dict[str, Any]:
-    return shown(await asyncio.to_thread(hone.catalogue.get, name))
+    spec = await asyncio.to_thread(hone.catalogue.get, name)
+    return standing(spec, await asyncio.to_thread(hone.holds.standings))
 
 
 @router.delete("/v1/tools/{name}", status_code=204)
@@ -56,15 +61,17 @@ async def register(body: Annotated[dict[str, Any], Body()], hone: Annotated[Serv
         raise BadRequest("replace: must be true or false", param="replace")
     if "mcp" in definition:
         found = await _survey_mcp(definition, hone)
-        added = await asyncio.to_thread(_add_all, hone, found.tools, replace)
+        added = await asyncio.to_thread(_add_all, hone, found, replace)
         warnings = await asyncio.to_thread(warnings_on, hone, added)
-        kept = Survey(tuple(added), found.skipped)
-        return JSONResponse({**shown_survey(kept), "warnings": warnings}, status_code=201)
+        return JSONResponse(
+            {**shown_survey(dataclasses.replace(found, tools=tuple(added))), "warnings": warnings}, status_code=201
+        )
     spec = http_tool(definition)
     await check_reach(spec, hone.outbound)
-    added = await asyncio.to_thread(hone.catalogue.add, spec, replace=replace)
+    (added,) = await asyncio.to_thread(hone.holds.register_all, Survey((spec,), ()), replace=replace)
     warnings = await asyncio.to_thread(warnings_on, hone, [added])
-    return JSONResponse({**shown(added), "warnings": warnings}, status_code=201)
+    standings = await asyncio.to_thread(hone.holds.standings)
+    return JSONResponse({**standing(added, standings), "warnings": warnings}, status_code=201)
 
 
 async def _survey_mcp(definition: dict[str, Any], hone: Services) -> Survey:
@@ -95,20 +102,26 @@ async def _survey_mcp(definition: dict[str, Any], hone: Services) -> Survey:
     return await survey(server, hone.outbound, prefix=prefix)
 
 
-def _add_all(hone: Services, specs: tuple[ToolSpec, ...], replace: bool) -> list[ToolSpec]:
+def _add_all(hone: Services, found: Survey, replace: bool) -> list[ToolSpec]:
     """All or, where a name is taken, none."""
     if not replace:
-        taken = {spec.name for spec in hone.catalogue.list()} & {spec.name for spec in specs}
+        taken = {spec.name for spec in hone.catalogue.registered()} & {spec.name for spec in found.tools}
         if taken:
             raise DuplicateTool(
                 f"tools named {', '.join(sorted(taken))} are registered; give mcp.prefix, or send replace: true"
             )
-    return hone.catalogue.add_all(specs, replace=replace)
+    return hone.holds.register_all(found, replace=replace)
 
 
 def warnings_on(hone: Services, specs: Sequence[ToolSpec]) -> list[dict[str, str]]:
     """What the linter says of tools that were just taken in."""
     return [finding.plain() for finding in lint_all(specs, hone.catalogue.list())]
+
+
+def standing(spec: ToolSpec, standings: Mapping[str, Standing]) -> dict[str, Any]:
+    """A registered tool as the API shows it: with where it stands."""
+    where = standings.get(spec.name, Standing())
+    return {**shown(spec), "state": where.state.value, "state_reason": where.reason}
 
 
 def shown(spec: ToolSpec) -> dict[str, Any]:
@@ -135,7 +148,11 @@ def shown(spec: ToolSpec) -> dict[str, Any]:
 
 def shown_survey(found: Survey) -> dict[str, Any]:
     """What an import made, and what it left out."""
-    return {"tools": [shown(spec) for spec in found.tools], "skipped": [part.plain() for part in found.skipped]}
+    return {
+        "tools": [shown(spec) for spec in found.tools],
+        "skipped": [part.plain() for part in found.skipped],
+        "flagged": [part.plain() for part in found.flagged],
+    }
 
 
 def _shown_backend(spec: ToolSpec) -> dict[str, Any]:

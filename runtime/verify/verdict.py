@@ -78,7 +78,7 @@ class Reason(StrEnum):
     """It asked for optional values too, which may be right or wrong."""
     NO_CALL_FOLLOWED = "no_call_followed"
     NOT_JUDGED = "not_judged"
-    """Answers are not judged."""
+    """Answers are not judged, nor is a call that went on with the user's answer to its tool: nothing was decided anew."""
 
 
 _NO_PROOF_OF_SUCCESS = frozenset({Reason.USER_OBJECTED, Reason.USER_REPEATED, Reason.REDUNDANT})
@@ -131,6 +131,8 @@ class _Judge:
     def _execute(self, step: Step) -> Verdict:
         if any(outcome.status in NOT_APPROVED for outcome in step.span.outcomes):
             return self._unverified(step, Reason.NOT_APPROVED)
+        if not step.span.completion_token_ids:
+            return self._unverified(step, Reason.NOT_JUDGED)
         if step.failed_by_arguments:
             return self._failed(step)
         if not step.span.outcomes:

@@ -25,6 +25,7 @@ from runtime.prompt import Renderer
 from runtime.traces.schema import Trace
 from tests.runtime.scripted_policy import ScriptedPolicy
 from tools.outcome import CallResult
+from tools.question import Answer
 from tools.retrieval import Retriever
 from tools.spec import ApprovalRule, Backend, BuiltinBackend, CallStatus, ClientBackend, SideEffect, ToolSpec
 
@@ -88,7 +89,9 @@ class TableExecutor:
         self.running = 0
         self.most_at_once = 0
 
-    async def run(self, spec: ToolSpec, arguments: dict[str, Any], *, call_id: str) -> CallResult:
+    async def run(
+        self, spec: ToolSpec, arguments: dict[str, Any], *, call_id: str, answer: Answer | None = None
+    ) -> CallResult:
         self.calls.append((spec.name, arguments, call_id))
         self.running += 1
         self.most_at_once = max(self.most_at_once, self.running)

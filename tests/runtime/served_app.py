@@ -16,6 +16,7 @@ from runtime.settings import Settings
 from tests.runtime.agent_parts import TableExecutor
 from tests.runtime.scripted_policy import ScriptedPolicy
 from tests.tools.serving import serving
+from tools import PythonTools
 from tools.execution import Executor
 from tools.spec import ToolSpec
 
@@ -46,6 +47,7 @@ def served_app(
     tools: Sequence[ToolSpec] = (),
     results: Mapping[str, Any] | None = None,
     executor: Executor | None = None,
+    python: PythonTools | None = None,
     logprob: Mapping[str | None, float] | None = None,
     **settings: Any,
 ) -> Iterator[ServedApp]:
@@ -56,7 +58,7 @@ def served_app(
     usual = {"builtin_tools": False, "allowed_networks": THIS_MACHINE, "approvals_waived": ("*",)}
     chosen = Settings(home=home, **{**usual, **settings})
     fake = TableExecutor(results) if results is not None else executor
-    app = create_app(chosen, policy=policy, renderer=renderer, executor=fake)
+    app = create_app(chosen, policy=policy, renderer=renderer, executor=fake, python=python)
     with serving(app) as url, httpx2.Client(base_url=url, timeout=30) as http:
         for spec in tools:
             app.state.services.catalogue.add(spec)

@@ -3,7 +3,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from mcp_types import Tool
 
 from tests.tools.mcp_server import build_server
 from tests.tools.serving import serving, to_this_machine
@@ -30,7 +29,10 @@ async def test_tools_come_with_schema_description_and_side_effect(server: McpSer
     assert pet.description == "Find a pet that waits for a home."
     assert pet.required == ("species",)
     assert pet.parameters["properties"]["max_age"]["type"] == "integer"
-    assert pet.backend == McpBackend(server=server, remote_name="find_pet")
+    assert isinstance(pet.backend, McpBackend)
+    assert (pet.backend.server, pet.backend.remote_name) == (server, "find_pet")
+    assert pet.backend.definition is not None
+    assert pet.backend.definition["inputSchema"] == pet.parameters
     assert pet.side_effect is SideEffect.READ
     assert tools["shelter_reserve_pet"].side_effect is SideEffect.IDEMPOTENT
     assert tools["shelter_adopt_pet"].side_effect is SideEffect.WRITE
@@ -55,11 +57,11 @@ async def test_a_server_that_dies_at_its_start_is_quoted() -> None:
 
 def test_one_bad_tool_does_not_keep_the_others_out() -> None:
     offered = [
-        Tool(name="files/read", input_schema={"type": "object"}),
-        Tool(name="files.read", input_schema={"type": "object"}),
-        Tool(name="broken", input_schema={"type": "object", "properties": {"a": {"type": "strange"}}}),
-        Tool(name="n" * 80, input_schema={"type": "object"}),
-        Tool(name="outside", input_schema={"type": "object", "$ref": "http://example.com/schema.json"}),
+        {"name": "files/read", "inputSchema": {"type": "object"}},
+        {"name": "files.read", "inputSchema": {"type": "object"}},
+        {"name": "broken", "inputSchema": {"type": "object", "properties": {"a": {"type": "strange"}}}},
+        {"name": "n" * 80, "inputSchema": {"type": "object"}},
+        {"name": "outside", "inputSchema": {"type": "object", "$ref": "http://example.com/schema.json"}},
     ]
     found = sort_out(STDIO, offered)
     assert [(tool.name, tool.backend.remote_name) for tool in found.tools if isinstance(tool.backend, McpBackend)] == [

@@ -1,28 +1,26 @@
 """From an MCP server to the tools that it offers.
 
-The server is started or called once, asked for its list, and let go; nothing is registered. Annotations are taken at
-their word for the side-effect class: `readOnlyHint` makes it read, `idempotentHint` idempotent, and silence write.
+The server is started or called once, asked for its list, and let go; nothing is registered.
 """
 
 import asyncio
 import logging
-import re
+from collections.abc import Sequence
 
 from mcp import MCPError
-from mcp_types import Tool
 from pydantic import ValidationError
 
 from tools.catalogue import check_spec
 from tools.errors import BadToolSpec, ImportFailed
 from tools.importers.survey import Skipped, Survey
+from tools.mcp_definition import Definition, spec_of
 from tools.mcp_session import McpServer, SessionLost, describe
 from tools.mcp_sessions import OPEN_LIMIT_S, McpSessions
-from tools.spec import McpBackend, McpHttpServer, SideEffect, ToolSpec
+from tools.spec import McpHttpServer, ToolSpec
 from tools.transport import Outbound
 
 LIST_LIMIT_S = 30.0
 _LOG = logging.getLogger(__name__)
-_NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]")
 
 
 async def survey(
@@ -68,39 +66,21 @@ async def discover(server: McpServer, outbound: Outbound, *, prefix: str = "") -
     return list(found.tools)
 
 
-def sort_out(server: McpServer, offered: list[Tool], *, prefix: str = "") -> Survey:
+def sort_out(server: McpServer, offered: Sequence[Definition], *, prefix: str = "") -> Survey:
     """Pure part of `survey`."""
     tools: dict[str, ToolSpec] = {}
     skipped: list[Skipped] = []
-    for tool in offered:
+    for definition in offered:
+        name = str(definition.get("name"))
         try:
-            spec = _spec(server, tool, prefix)
+            spec = spec_of(server, definition, prefix=prefix)
             if spec.name in tools:
                 raise BadToolSpec(f"the name {spec.name!r} is taken by another tool of this server")
             check_spec(spec)
         except BadToolSpec as e:
-            skipped.append(Skipped(tool.name, str(e)))
+            skipped.append(Skipped(name, str(e)))
         except ValidationError as e:
-            skipped.append(Skipped(tool.name, e.errors(include_url=False)[0]["msg"]))
+            skipped.append(Skipped(name, e.errors(include_url=False)[0]["msg"]))
         else:
             tools[spec.name] = spec
     return Survey(tuple(tools.values()), tuple(skipped))
-
-
-def _spec(server: McpServer, tool: Tool, prefix: str) -> ToolSpec:
-    return ToolSpec(
-        name=_NOT_IN_NAMES.sub("_", f"{prefix}{tool.name}"),
-        description=tool.description or tool.title or "",
-        parameters=tool.input_schema,
-        backend=McpBackend(server=server, remote_name=tool.name),
-        side_effect=_side_effect(tool),
-    )
-
-
-def _side_effect(tool: Tool) -> SideEffect:
-    hints = tool.annotations
-    if hints is not None and hints.read_only_hint:
-        return SideEffect.READ
-    if hints is not None and hints.idempotent_hint:
-        return SideEffect.IDEMPOTENT
-    return SideEffect.WRITE

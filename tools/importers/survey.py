@@ -1,8 +1,10 @@
 """What a source of tools offers: what can be registered, and what cannot and why."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from tools.spec import ToolSpec
+from tools.suspicion import Suspicion, suspicions
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +21,12 @@ class Skipped:
         return told if self.place is None else {**told, "place": self.place}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Survey:
     tools: tuple[ToolSpec, ...]
     skipped: tuple[Skipped, ...]
+
+    @cached_property
+    def flagged(self) -> tuple[Suspicion, ...]:
+        """What in the texts of its tools their owner should read before the policy does."""
+        return tuple(found for spec in self.tools for found in suspicions(spec))

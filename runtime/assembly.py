@@ -1,0 +1,260 @@
+"""Puts one server together: makes each part once, in order, and hands it to those that need it; nothing else in the runtime does.
+
+Whatever is opened here is closed by the stack that the caller gives, in reverse order.
+"""
+
+import asyncio
+import contextlib
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import aiosqlite
+import structlog
+from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+from sqlalchemy.engine import Engine
+
+from runtime.agent.answers import Answers
+from runtime.agent.consent import ConsentRules
+from runtime.agent.graph import AgentGraph, build_graph
+from runtime.agent.nodes import Nodes, ToolExecutor
+from runtime.agent.state import Limits
+from runtime.agent.threads import HeadStore, Threads
+from runtime.agent.turns import Turns, remembered_in
+from runtime.approvals.store import ApprovalStore
+from runtime.database import open_database
+from runtime.errors import UnknownAdapter
+from runtime.outbound import open_outbound
+from runtime.policy.base import Policy
+from runtime.policy.deployment import Deployment
+from runtime.policy.swap import LivePolicy
+from runtime.prompt import Renderer
+from runtime.secrets import open_secret_store, secret_source
+from runtime.services import Services
+from runtime.settings import Settings
+from runtime.traces.store import TraceStore
+from tools.builtin import builtin_tools
+from tools.catalogue import Catalogue
+from tools.drafts import Drafts
+from tools.errors import UnknownTool
+from tools.execution import Executor
+from tools.holds import Holds
+from tools.journal import Journal
+from tools.journaled_calls import JournaledCalls
+from tools.presence import Presence
+from tools.python_tools import PythonTools
+from tools.recovery import Recovery
+from tools.retrieval import open_retriever
+from tools.runnable import RunnableTools
+from tools.secret_store import SecretStore
+from tools.transport import Outbound
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """Parts that the caller brings, and closes; None: made as the settings say."""
+
+    policy: Policy | None = None
+    renderer: Renderer | None = None
+    engine: Engine | None = None
+    executor: ToolExecutor | None = None
+    python: PythonTools | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _ToolParts:
+    """All that belongs to tools."""
+
+    catalogue: Catalogue
+    drafts: Drafts
+    holds: Holds
+    journal: Journal
+    secrets: SecretStore
+    outbound: Outbound
+    python: PythonTools
+    executor: ToolExecutor
+
+
+@dataclass(frozen=True, slots=True)
+class _Serving:
+    """The policy, and what of it serves."""
+
+    policy: Policy
+    deployment: Deployment
+    live: LivePolicy
+    follower: asyncio.Task[None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Chat:
+    """All that belongs to conversations."""
+
+    traces: TraceStore
+    turns: Turns
+    approvals: ApprovalStore
+    answers: Answers
+
+
+async def open_services(stack: AsyncExitStack, settings: Settings, given: Given) -> Services:
+    """The parts of one server, running."""
+    settings.home.mkdir(parents=True, exist_ok=True)
+    engine = given.engine
+    if engine is None:
+        engine = await asyncio.to_thread(open_database, settings.database)
+        stack.callback(engine.dispose)
+    serving = await _open_serving(stack, settings, engine, given.policy)
+    tools = await _open_tools(stack, settings, engine, given)
+    renderer = given.renderer
+    if renderer is None:
+        renderer = await asyncio.to_thread(Renderer.load, settings.model, constrained=settings.constrained)
+    chat = await _open_chat(stack, settings, engine, serving, tools, renderer)
+    database = engine.url.render_as_string()
+    log.info("ready", model=serving.policy.model, serving=serving.live.current().name, database=database)
+    return Services(
+        settings=settings,
+        engine=engine,
+        policy=serving.policy,
+        catalogue=tools.catalogue,
+        drafts=tools.drafts,
+        secrets=tools.secrets,
+        journal=tools.journal,
+        holds=tools.holds,
+        outbound=tools.outbound,
+        traces=chat.traces,
+        deployment=serving.deployment,
+        live=serving.live,
+        turns=chat.turns,
+        approvals=chat.approvals,
+        answers=chat.answers,
+        is_following=lambda: not serving.follower.done(),
+    )
+
+
+async def _open_serving(stack: AsyncExitStack, settings: Settings, engine: Engine, policy: Policy | None) -> _Serving:
+    if policy is None:
+        policy = await _load_policy(settings)
+        stack.push_async_callback(policy.close)
+    deployment = Deployment(engine)
+    # half of the places, so that turns on older adapters can end while newer ones come in
+    live = LivePolicy(policy, deployment, poll_s=settings.poll_s, max_resident=max(2, settings.max_adapters // 2))
+    await live.refresh()
+    follower = asyncio.create_task(live.run(), name="follow-deployment")
+    stack.push_async_callback(_stop, follower)
+    return _Serving(policy, deployment, live, follower)
+
+
+async def _open_tools(stack: AsyncExitStack, settings: Settings, engine: Engine, given: Given) -> _ToolParts:
+    secrets = open_secret_store(settings, engine)
+    locked = await asyncio.to_thread(secrets.problem)
+    if locked is not None:
+        log.error("secrets do not open", problem=locked)
+    python = given.python if given.python is not None else PythonTools()
+    catalogue, journal, holds = Catalogue(engine), Journal(engine), Holds(engine)
+    await asyncio.to_thread(catalogue.add_all, python.specs, replace=True)
+    if settings.builtin_tools:
+        await asyncio.to_thread(_register_builtins, catalogue, settings.home)
+    outbound = open_outbound(settings)
+    executor = given.executor
+    if executor is None:
+        presence = Presence(settings.home / "servers")
+        stack.callback(presence.close)
+        own = Executor.for_home(
+            settings.home,
+            outbound=outbound,
+            secrets=secret_source(secrets),
+            calls=JournaledCalls(journal, presence),
+            python=python,
+            watch=partial(asyncio.to_thread, holds.observe),
+        )
+        stack.push_async_callback(own.close)
+        await _recover(stack, Recovery(journal, presence, catalogue, own))
+        executor = own
+    return _ToolParts(catalogue, Drafts(engine), holds, journal, secrets, outbound, python, executor)
+
+
+async def _recover(stack: AsyncExitStack, recovery: Recovery) -> None:
+    """Calls that a stopped server left open are looked after first: what may have happened is told before anybody asks."""
+    left = await asyncio.to_thread(recovery.give_up_writes)
+    follower = asyncio.create_task(recovery.follow(left), name="follow-journal")
+    stack.push_async_callback(_stop, follower)
+
+
+async def _open_chat(
+    stack: AsyncExitStack,
+    settings: Settings,
+    engine: Engine,
+    serving: _Serving,
+    tools: _ToolParts,
+    renderer: Renderer,
+) -> _Chat:
+    limits = Limits(max_steps=settings.max_steps, turn_tokens=settings.turn_tokens, shown_tools=settings.shown_tools)
+    store, approvals = TraceStore(engine), ApprovalStore(engine, ttl_s=settings.approval_ttl_s)
+    consent = ConsentRules(frozenset(settings.approvals_waived), frozenset(settings.trusted_tools))
+    nodes = Nodes(serving.policy, renderer, tools.executor, limits, approvals, consent=consent)
+    graph = await _open_graph(stack, settings.thread_checkpoints, nodes)
+    threads = Threads(HeadStore(engine), remembered_in(graph))
+    turns = Turns(
+        policy=serving.policy,
+        graph=graph,
+        threads=threads,
+        toolbox=RunnableTools(tools.catalogue, tools.python),
+        retriever=await asyncio.to_thread(open_retriever, settings.retrieval),
+        recorder=store,
+        pointer=serving.live,
+        approvals=approvals,
+        digests=lambda name: _digest(serving.deployment, name),
+        limits=limits,
+        base_name=serving.policy.model,
+    )
+    stack.push_async_callback(turns.close)
+    answers = Answers(approvals, threads, turns, poll_s=settings.poll_s)
+    stack.push_async_callback(answers.close)
+    stack.push_async_callback(_stop, asyncio.create_task(answers.run(), name="follow-answers"))
+    return _Chat(store, turns, approvals, answers)
+
+
+async def _load_policy(settings: Settings) -> Policy:
+    """The model in this process, or a client of the vLLM servers."""
+    if settings.vllm_urls:
+        from runtime.policy.vllm import VllmPolicy
+
+        return await asyncio.to_thread(
+            VllmPolicy.load, settings.vllm_urls, model=settings.vllm_model, base=settings.model
+        )
+    from runtime.policy.embedded import EmbeddedPolicy  # torch takes seconds to import: only who runs a model pays
+
+    return await asyncio.to_thread(
+        EmbeddedPolicy.load, settings.model, max_adapters=settings.max_adapters, threads=settings.threads
+    )
+
+
+async def _open_graph(stack: AsyncExitStack, checkpoints: Path, nodes: Nodes) -> AgentGraph:
+    connection = await stack.enter_async_context(aiosqlite.connect(checkpoints))
+    saver = AsyncSqliteSaver(connection)
+    await saver.setup()
+    return build_graph(nodes, saver)
+
+
+def _register_builtins(catalogue: Catalogue, home: Path) -> None:
+    """Registers each tool that ships with hone once; one that was removed stays removed."""
+    for spec in builtin_tools(home):
+        try:
+            catalogue.versions(spec.name)
+        except UnknownTool:
+            catalogue.add(spec)
+
+
+def _digest(deployment: Deployment, adapter: str) -> str | None:
+    try:
+        return deployment.get(adapter).sha256
+    except UnknownAdapter:
+        return None
+
+
+async def _stop(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
