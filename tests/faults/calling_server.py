@@ -14,7 +14,7 @@ import uvicorn
 from runtime.app import create_app
 from runtime.decision import Execute, ToolCall, write_decision
 from runtime.policy.base import Completion, SamplingParams
-from runtime.prompt import Prompt
+from runtime.prompt import Prompt, Renderer
 from runtime.settings import Settings
 
 _ASKED = re.compile(r"call (\w+) (\d+)")
@@ -27,10 +27,11 @@ class PlainTokenizer:
         return [ord(character) for character in text]
 
 
-class PlainRenderer:
+class PlainRenderer(Renderer):
     """The last message is the prompt."""
 
-    tokenizer = PlainTokenizer()
+    def __init__(self) -> None:
+        super().__init__(PlainTokenizer(), constrained=False)
 
     def render(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] = ()) -> Prompt:
         last = messages[-1]
@@ -86,10 +87,8 @@ def serve(home: Path, port: int) -> None:
         builtin_tools=False,
         allowed_networks=("127.0.0.1",),
         retrieval="words",
-        constrained=False,
         approvals_waived=("*",),
         log_level="error",
     )
-    renderer: Any = PlainRenderer()
-    app = create_app(settings, policy=ObeyingPolicy(), renderer=renderer)
+    app = create_app(settings, policy=ObeyingPolicy(), renderer=PlainRenderer())
     uvicorn.run(app, host="127.0.0.1", port=port, log_level="error")

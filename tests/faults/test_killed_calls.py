@@ -51,7 +51,8 @@ class Server:
     process: BaseProcess | None = None
 
     def begin(self) -> None:
-        self.process = CONTEXT.Process(target=serve, args=(self.home, self.port))
+        # a daemon: a test that fails while its server runs must not wait for it for ever
+        self.process = CONTEXT.Process(target=serve, args=(self.home, self.port), daemon=True)
         self.process.start()
 
     def start(self) -> None:
