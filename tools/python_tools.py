@@ -16,6 +16,9 @@ the description from the docstring. Arguments reach the function as the types th
 JSON. Coroutine functions run in the event loop; others each in a thread of their own, since one that never ends would
 hold up the threads that the server needs. A thread cannot be stopped: when the time is over the call is, and the
 thread is left behind, up to `MOST_LEFT` for each function.
+
+A function that cannot do what is asked raises `refusal("why, and what to do instead")`. After anything else that one with
+the side effect `write` raises, whether it did its work counts as unknown, and a person is asked to settle it.
 """
 
 import asyncio
@@ -130,7 +133,7 @@ class PythonTools:
         try:
             return to_json(result, inf_nan_mode="strings").decode()
         except PydanticSerializationError as e:
-            raise failure(f"{name} returned what is not JSON: {e}") from e
+            raise failure(f"{name} returned what is not JSON: {e}", may_have_run=True) from e
 
     async def _run(self, name: str, tool: _Registered, given: dict[str, Any]) -> Any:
         if inspect.iscoroutinefunction(tool.function):
@@ -153,7 +156,8 @@ def _in_thread(tool: _Registered, given: dict[str, Any]) -> Future[Any]:
             result, problem = tool.function(**given), None
         except BaseException as e:  # foreign code: it is raised again where the call is waited for
             result = None
-            problem = e if isinstance(e, Exception) else failure(f"{tool.spec.name} tried to end the program: {e!r}")
+            told = f"{tool.spec.name} tried to end the program: {e!r}"
+            problem = e if isinstance(e, Exception) else failure(told, may_have_run=True)
         if outcome.set_running_or_notify_cancel():
             outcome.set_exception(problem) if problem is not None else outcome.set_result(result)
         if not loop.is_closed():

@@ -10,11 +10,10 @@ import pytest
 import pytest_asyncio
 from pydantic import BaseModel, Field
 
-from tools import PythonTools
+from tools import PythonTools, refusal
 from tools.catalogue import check_spec
 from tools.errors import BadToolSpec, DuplicateTool
 from tools.execution import Executor
-from tools.outcome import refusal
 from tools.python_tools import MOST_LEFT
 from tools.spec import CallStatus, PythonBackend, SideEffect, ToolSpec
 
@@ -116,9 +115,9 @@ def _unsayable() -> object:
     ("function", "status", "told"),
     [
         (_refuses, CallStatus.REJECTED, "no parcels on Sundays"),
-        (_breaks, CallStatus.FAILED, "KeyError: 'tariff'"),
-        (_ends_the_program, CallStatus.FAILED, "tried to end the program: SystemExit(3)"),
-        (_unsayable, CallStatus.FAILED, "not JSON"),
+        (_breaks, CallStatus.UNKNOWN, "KeyError: 'tariff'"),
+        (_ends_the_program, CallStatus.UNKNOWN, "tried to end the program: SystemExit(3)"),
+        (_unsayable, CallStatus.UNKNOWN, "not JSON"),
     ],
 )
 async def test_what_goes_wrong_is_an_outcome(
@@ -147,7 +146,7 @@ async def test_functions_that_never_end_run_out_of_time_and_hold_up_nothing(
 ) -> None:
     over = threading.Event()
 
-    @tools.tool(timeout_s=0.05)
+    @tools.tool(timeout_s=0.05, side_effect=SideEffect.READ)
     def stuck() -> None:
         over.wait()
 
