@@ -119,7 +119,8 @@ class McpSessions:
             raise failure(
                 f"the call of {backend.remote_name} no longer waits for the answer (it waits for "
                 f"{self._held.limit_s:g} s, and not across a restart of hone), and it is not known what it had done by "
-                "then; nothing was sent again"
+                "then; nothing was sent again",
+                may_have_run=True,
             )
         return HeldCall(lambda asker: self._call(backend, arguments, repeatable, asker), at_hand=answer)
 

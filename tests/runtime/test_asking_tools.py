@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from runtime.traces.schema import VerdictOutcome
 from runtime.verify.verdict import judge_thread
 from tests.runtime.agent_parts import execute
 from tests.runtime.served_app import ServedApp, served_app
+from tools.spec import ApprovalRule
 
 SERVER = Path(__file__).parents[1] / "tools" / "asking_server.py"
 
@@ -23,11 +25,15 @@ def log(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def server(tmp_path: Path, log: Path, renderer: Renderer) -> Iterator[ServedApp]:
-    with served_app(tmp_path, renderer, executor=None, allow_mcp_stdio=True) as served:
+    with restaurant(tmp_path, renderer) as served:
         described = {"command": sys.executable, "args": [str(SERVER), str(log)]}
         made = served.http.post("/v1/tools", json={"mcp": described})
         assert made.status_code == 201, made.text
         yield served
+
+
+def restaurant(home: Path, renderer: Renderer) -> AbstractContextManager[ServedApp]:
+    return served_app(home, renderer, executor=None, allow_mcp_stdio=True)
 
 
 def say(server: ServedApp, text: str) -> dict:
@@ -81,3 +87,28 @@ def test_a_call_that_goes_on_is_on_record_and_not_learnt_from(server: ServedApp)
     assert went_on.outcomes[0].content == "table 7 is booked for 4"
     (verdict, _) = judge_thread([trace], now=trace.created_at, window_s=0, final=True)
     assert (verdict.span_id, verdict.outcome) == (went_on.id, VerdictOutcome.UNVERIFIED)
+
+
+def test_an_approved_call_that_is_gone_is_not_made_again_without_another_approval(
+    server: ServedApp, tmp_path: Path, renderer: Renderer
+) -> None:
+    find = next(spec for spec in server.services.catalogue.list() if spec.name == "find")
+    server.services.catalogue.add(find.model_copy(update={"approval": ApprovalRule.ALWAYS}), replace=True)
+    server.policy.script = [execute(("find", {"area": "outside"}))]
+    say(server, "find a table outside")
+    assert say(server, "approve")["hone"]["steps"][0]["calls"][0]["status"] == "input_required"
+    with restaurant(tmp_path, renderer) as other:  # which knows nothing of the call that waits in the first
+        other.policy.script = ["I could not find out."]
+        (went_on,) = say(other, "4")["hone"]["steps"][0]["calls"]
+    assert (went_on["tool"], went_on["status"]) == ("find", "failed")
+    assert "no longer waits for the answer" in went_on["result"]
+
+
+def test_a_call_that_reads_and_is_gone_is_made_again_with_the_answer(
+    server: ServedApp, tmp_path: Path, renderer: Renderer
+) -> None:
+    server.policy.script = [execute(("find", {"area": "outside"}))]
+    assert say(server, "find a table outside")["hone"]["steps"][0]["calls"][0]["status"] == "input_required"
+    with restaurant(tmp_path, renderer) as other:
+        asked_again = say(other, "4")
+    assert asked_again["choices"][0]["message"]["content"] == "In what name?"
