@@ -12,6 +12,7 @@ from hone.home import open_home
 from hone.output import JsonOption, console, write_json
 from hone.tool_quality import warn
 from hone.tool_text import plain, plain_survey
+from hone.tool_trial import run_trials, tell
 from runtime.outbound import open_outbound
 from tools.errors import BadToolSpec
 from tools.examples import json_path
@@ -46,6 +47,9 @@ def import_tools(
     prefix: Annotated[str, typer.Option(help="Goes before the names of the tools.")] = "",
     live: Annotated[bool, typer.Option(help="Put the tools into service at once, not as drafts.")] = False,
     replace: Annotated[bool, typer.Option(help="Take the place of drafts or tools of the same names.")] = False,
+    test: Annotated[
+        bool, typer.Option("--test", help="Call each that only reads and whose arguments the description holds.")
+    ] = False,
     home: HomeOption = None,
     json: JsonOption = None,
 ) -> None:
@@ -55,11 +59,15 @@ def import_tools(
         found, shown = asyncio.run(_survey(source, choice, open_outbound(here.settings)))
         kept = here.drafts.import_all(found, shown, live=live, replace=replace)
         findings = lint_all(kept.tools, here.catalogue.list())
+        trials = run_trials(here, kept.tools) if test else None
     if json:
-        write_json(plain_survey(kept, findings), json)
+        told = plain_survey(kept, findings)
+        write_json(told if trials is None else {**told, "trials": [trial.plain() for trial in trials]}, json)
     else:
         warn(findings, most=MAX_WARNINGS)
         _tell(kept, live=live)
+        if trials is not None:
+            tell(trials)
     if not kept.tools:
         raise typer.Exit(1)
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hone import tool_calls, tool_drafts, tool_holds, tool_quality
+from hone import tool_calls, tool_drafts, tool_holds, tool_quality, tool_trial
 from hone.home import Home, open_home
 from hone.output import JsonOption, console, show_table, write_json
 from hone.tool_text import plain, plain_survey
@@ -32,6 +32,7 @@ app.command("import")(tool_drafts.import_tools)
 app.command("edit")(tool_drafts.edit)
 app.command("publish")(tool_drafts.publish)
 app.command("discard")(tool_drafts.discard)
+app.command("test")(tool_trial.try_tools)
 app.command("report")(tool_quality.report)
 app.command("lint")(tool_quality.lint_tools)
 app.command("calls")(tool_calls.calls)

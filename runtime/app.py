@@ -20,6 +20,7 @@ from runtime.api import (
     tool_drafts,
     tool_holds,
     tool_report,
+    tool_trial,
     tools,
     traces,
 )
@@ -66,7 +67,7 @@ def create_app(
     app = FastAPI(title="hone", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.add_middleware(SameOriginOnly, hosts=(*settings.allowed_hosts, settings.host))
     errors.install(app)
-    about_tools = (secrets, tool_calls, tool_drafts, tool_holds, tool_report, tools)
+    about_tools = (secrets, tool_calls, tool_drafts, tool_holds, tool_report, tool_trial, tools)
     for module in (chat, models, *about_tools, traces, approvals, adapters, health, pages):
         app.include_router(module.router)
     app.mount("/static", StaticFiles(directory=pages.STATIC), name="static")

@@ -126,6 +126,7 @@ async def open_services(stack: AsyncExitStack, settings: Settings, given: Given)
         traces=chat.traces,
         deployment=serving.deployment,
         live=serving.live,
+        executor=tools.executor,
         turns=chat.turns,
         approvals=chat.approvals,
         answers=chat.answers,
@@ -159,20 +160,34 @@ async def _open_tools(stack: AsyncExitStack, settings: Settings, engine: Engine,
     outbound = open_outbound(settings)
     executor = given.executor
     if executor is None:
-        presence = Presence(settings.home / "servers")
-        stack.callback(presence.close)
-        own = Executor.for_home(
-            settings.home,
-            outbound=outbound,
-            secrets=secret_source(secrets),
-            calls=JournaledCalls(journal, presence),
-            python=python,
-            watch=partial(asyncio.to_thread, holds.observe),
-        )
-        stack.push_async_callback(own.close)
+        presence = open_presence(stack, settings)
+        executor = own = open_executor(stack, settings, engine, presence, python=python)
         await _recover(stack, Recovery(journal, presence, catalogue, own))
-        executor = own
     return _ToolParts(catalogue, Drafts(engine), holds, journal, secrets, outbound, python, executor)
+
+
+def open_presence(stack: AsyncExitStack, settings: Settings) -> Presence:
+    """This process among those that may have calls under way."""
+    presence = Presence(settings.home / "servers")
+    stack.callback(presence.close)
+    return presence
+
+
+def open_executor(
+    stack: AsyncExitStack, settings: Settings, engine: Engine, presence: Presence, *, python: PythonTools | None = None
+) -> Executor:
+    """What calls tools, each once and on record; within the event loop that calls them."""
+    executor = Executor.for_home(
+        settings.home,
+        outbound=open_outbound(settings),
+        secrets=secret_source(open_secret_store(settings, engine)),
+        calls=JournaledCalls(Journal(engine), presence),
+        python=python,
+        watch=partial(asyncio.to_thread, Holds(engine).observe),
+        find=Catalogue(engine).get,
+    )
+    stack.push_async_callback(executor.close)
+    return executor
 
 
 async def _recover(stack: AsyncExitStack, recovery: Recovery) -> None:

@@ -8,6 +8,7 @@ from fastapi import Request
 from sqlalchemy.engine import Engine
 
 from runtime.agent.answers import Answers
+from runtime.agent.nodes import ToolExecutor
 from runtime.agent.turns import Served, Turns
 from runtime.approvals.store import ApprovalStore
 from runtime.policy.base import Policy
@@ -47,6 +48,7 @@ class Services:
     traces: TraceStore
     deployment: Deployment
     live: LivePointer
+    executor: ToolExecutor
     turns: Turns
     approvals: ApprovalStore
     answers: Answers

@@ -16,8 +16,9 @@ from sqlalchemy.exc import IntegrityError
 from tools.errors import BadToolSpec, DuplicateTool, UnknownTool
 from tools.examples import example_problem
 from tools.json_schema import schema_problem
+from tools.postcondition import postcondition_problem
 from tools.request_layout import layout_problem
-from tools.spec import ClientBackend, HttpBackend, ToolSpec
+from tools.spec import ClientBackend, HttpBackend, SideEffect, ToolSpec
 from tools.split import LEARNT_ON_FIRST, is_set_apart
 from tools.tables import tool_holds, tools
 
@@ -50,6 +51,9 @@ def check_spec(spec: ToolSpec) -> None:
         problem = layout_problem(spec.backend, spec.parameters.get("properties", {}))
         if problem is not None:
             raise BadToolSpec(f"tool {spec.name!r}: $.backend.layout: {problem}")
+    problem = postcondition_problem(spec)
+    if problem is not None:
+        raise BadToolSpec(f"tool {spec.name!r}: {problem}")
     problem = example_problem(spec.examples, spec.parameters)
     if problem is not None:
         raise BadToolSpec(f"tool {spec.name!r}: {problem}")
@@ -81,7 +85,7 @@ class Catalogue:
             check_spec(spec)
         names = ", ".join(repr(spec.name) for spec in specs)
         with one_at_a_time(names), self._engine.begin() as connection:
-            return [register(connection, spec, replace=replace, now=self._now()) for spec in specs]
+            return register_all(connection, specs, replace=replace, now=self._now())
 
     def get(self, name: str) -> ToolSpec:
         """Raises: UnknownTool: no active tool has that name."""
@@ -153,6 +157,20 @@ def one_at_a_time(names: str) -> Iterator[None]:
         raise DuplicateTool(f"a tool named {names} was registered at the same moment; try again") from e
 
 
+def register_all(connection: Connection, specs: Sequence[ToolSpec], *, replace: bool, now: datetime) -> list[ToolSpec]:
+    """Writes one version of each within the caller's transaction and gives them as they are kept.
+
+    Raises:
+        BadToolSpec: a postcondition reads with a tool that is not registered, or that does not only read.
+        DuplicateTool: as `register`.
+    """
+    kept = [register(connection, spec, replace=replace, now=now) for spec in specs]
+    for spec in kept:
+        if spec.postcondition is not None and spec.postcondition.read is not None:
+            _check_reader(connection, spec.name, spec.postcondition.read.tool)
+    return kept
+
+
 def register(connection: Connection, spec: ToolSpec, *, replace: bool, now: datetime) -> ToolSpec:
     """Writes one version within the caller's transaction and gives it as it is kept; a quarantine of what it replaces is over.
 
@@ -185,6 +203,16 @@ def register(connection: Connection, spec: ToolSpec, *, replace: bool, now: date
         )
     )
     return spec
+
+
+def _check_reader(connection: Connection, name: str, reader: str) -> None:
+    """Raises: BadToolSpec."""
+    try:
+        effect = active_spec(connection, reader).side_effect
+    except UnknownTool as e:
+        raise BadToolSpec(f"tool {name!r}: $.postcondition.read.tool: {e}; register it first") from e
+    if effect is not SideEffect.READ:
+        raise BadToolSpec(f"tool {name!r}: $.postcondition.read.tool: {reader!r} does not only read ({effect.value})")
 
 
 def _is_set_apart(connection: Connection, spec: ToolSpec, newest: Row | None) -> bool:

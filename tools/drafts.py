@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from sqlalchemy import Connection, Engine, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from tools.catalogue import check_spec, one_at_a_time, register
+from tools.catalogue import check_spec, one_at_a_time, register_all
 from tools.errors import DuplicateTool, UnknownTool
 from tools.importers.survey import Skipped, Survey
 from tools.spec import ToolSpec
@@ -42,7 +42,7 @@ class Drafts:
             live: registers the tools at once instead of as drafts.
             replace: takes the place of drafts (with `live`: makes new versions of tools) of the same names.
         """
-        kept: list[ToolSpec] = []
+        fresh: list[ToolSpec] = []
         skipped = list(found.skipped)
         names = ", ".join(spec.name for spec in found.tools)
         with one_at_a_time(names), self._engine.begin() as connection:
@@ -53,11 +53,10 @@ class Drafts:
                     skipped.append(Skipped(spec.name, f"the name {spec.name!r} is taken; give a prefix, or replace it"))
                     continue
                 connection.execute(delete(tool_drafts).where(tool_drafts.c.name == spec.name))
-                if live:
-                    spec = register(connection, spec, replace=replace, now=self._now())
-                else:
+                if not live:
                     self._insert(connection, spec, source)
-                kept.append(spec)
+                fresh.append(spec)
+            kept = register_all(connection, fresh, replace=replace, now=self._now()) if live else fresh
         return Survey(tuple(kept), tuple(skipped))
 
     def list(self) -> list[Draft]:
@@ -97,7 +96,7 @@ class Drafts:
         """
         with one_at_a_time(", ".join(names)), self._engine.begin() as connection:
             specs = [self._get(connection, name).spec for name in dict.fromkeys(names)]
-            kept = [register(connection, spec, replace=replace, now=self._now()) for spec in specs]
+            kept = register_all(connection, specs, replace=replace, now=self._now())
             connection.execute(delete(tool_drafts).where(tool_drafts.c.name.in_([spec.name for spec in specs])))
         return kept
 

@@ -11,15 +11,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from tools.builtin import builtin_functions
 from tools.call_limits import CallLimits
+from tools.errors import ToolError, UnknownTool
 from tools.http_calls import HttpCaller
 from tools.journaled_calls import JournaledCalls
 from tools.json_schema import argument_errors
 from tools.mcp_sessions import DefinitionWatch, McpSessions
-from tools.outcome import CallFault, CallResult, error_text, failure, shorten, storable, unknown_effect
+from tools.outcome import CallFault, CallResult, error_text, failure, shorten, storable, unconfirmed, unknown_effect
+from tools.postcondition import Unconfirmed, confirm, read_arguments
 from tools.python_tools import PythonTools
 from tools.question import Answer, Question
 from tools.retries import Sleep, with_retries
@@ -30,6 +32,7 @@ from tools.spec import (
     ClientBackend,
     HttpBackend,
     McpBackend,
+    Postcondition,
     PythonBackend,
     SideEffect,
     ToolSpec,
@@ -38,8 +41,9 @@ from tools.transport import Outbound
 
 __all__ = ["CallResult", "Executor", "argument_errors"]
 
-_Outcome: TypeAlias = tuple[CallStatus, str, Question | None]
-"""What came of it, what the policy is shown, and what the tool asks."""
+CONFIRM_LIMIT_S = 10.0
+"""For a postcondition's reading, beyond the time that it may wait."""
+LOOK_AGAIN_S = 0.5
 
 
 class Executor:
@@ -55,6 +59,7 @@ class Executor:
         calls: JournaledCalls | None = None,
         python: PythonTools | None = None,
         watch: DefinitionWatch | None = None,
+        find: Callable[[str], ToolSpec] | None = None,
         clock: Callable[[], float] = time.perf_counter,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
@@ -67,6 +72,7 @@ class Executor:
             calls: makes each call once and keeps it on record; None: nothing is kept.
             python: the functions of the program that hone is embedded in; None: there are none.
             watch: is told what MCP servers offer, where `mcp` is made here.
+            find: gives the registered tool of a name, for postconditions that read, or raises ToolError; None: there are none.
             clock: seconds, for latencies.
             sleep: between the attempts of one call.
         """
@@ -77,6 +83,7 @@ class Executor:
         self._mcp = mcp if mcp is not None else McpSessions(outbound, watch=watch)
         self._python = python if python is not None else PythonTools()
         self._calls = calls
+        self._find = find if find is not None else _find_none
         self._clock = clock
         self._sleep = sleep
         self._limits = CallLimits()
@@ -91,10 +98,18 @@ class Executor:
         calls: JournaledCalls | None = None,
         python: PythonTools | None = None,
         watch: DefinitionWatch | None = None,
+        find: Callable[[str], ToolSpec] | None = None,
     ) -> "Executor":
         """An executor whose built-in tools keep their data in `home`."""
-        builtins = builtin_functions(home)
-        return cls(builtins=builtins, outbound=outbound, secrets=secrets, calls=calls, python=python, watch=watch)
+        return cls(
+            builtins=builtin_functions(home),
+            outbound=outbound,
+            secrets=secrets,
+            calls=calls,
+            python=python,
+            watch=watch,
+            find=find,
+        )
 
     @property
     def makes_each_call_once(self) -> bool:
@@ -134,6 +149,11 @@ class Executor:
     ) -> CallResult:
         started = self._clock()
         result = await self._outcome(spec, arguments, call_id, answer)
+        if result.status is CallStatus.OK and spec.postcondition is not None:
+            try:
+                await self._confirm(spec.postcondition, arguments, call_id, result.content)
+            except Unconfirmed as e:
+                result = _error(CallStatus.UNCONFIRMED, f"{unconfirmed(spec.name)} ({e}); it said: {result.content}")
         return replace(result, latency_ms=(self._clock() - started) * 1000)
 
     async def _outcome(
@@ -164,6 +184,33 @@ class Executor:
             return _told(spec, failure(f"{too_large}; ask for less", may_have_run=True))
         return CallResult(CallStatus.OK, content, 0.0)
 
+    async def _confirm(self, check: Postcondition, arguments: dict[str, Any], call_id: str, answer: str) -> None:
+        """Raises: Unconfirmed."""
+        if check.read is None:
+            return confirm(check, arguments, answer)
+        try:
+            async with asyncio.timeout(check.within_s + CONFIRM_LIMIT_S):
+                reader = await asyncio.to_thread(self._find, check.read.tool)
+                given = read_arguments(check, arguments, answer)
+                faults = argument_errors(reader.parameters, given)
+                if faults:
+                    raise Unconfirmed(f"{reader.name} could not read it: {faults[0]}")
+                over = self._clock() + check.within_s
+                while True:
+                    seen = await self._outcome(reader, given, f"{call_id}.check", None)
+                    if seen.status is not CallStatus.OK:
+                        raise Unconfirmed(f"{reader.name} could not read it: {seen.content}")
+                    try:
+                        return confirm(check, arguments, answer, seen.content)
+                    except Unconfirmed:
+                        if self._clock() >= over:
+                            raise
+                    await self._sleep(LOOK_AGAIN_S)
+        except TimeoutError as e:
+            raise Unconfirmed(f"{check.read.tool} gave no answer in time") from e
+        except ToolError as e:
+            raise Unconfirmed(str(e)) from e
+
     async def _call(self, spec: ToolSpec, arguments: dict[str, Any], call_id: str, answer: Answer | None) -> str:
         match spec.backend:
             case HttpBackend() as backend:
@@ -186,6 +233,10 @@ class Executor:
         # In a thread, since it may wait for a disk; built-ins bound their own work, for a thread cannot be stopped.
         result = await asyncio.to_thread(function, **arguments)
         return json.dumps(result, ensure_ascii=False, allow_nan=False)
+
+
+def _find_none(name: str) -> ToolSpec:
+    raise UnknownTool(f"no tool {name!r} is at hand here")
 
 
 def _told(spec: ToolSpec, fault: CallFault) -> CallResult:

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from sqlalchemy import Connection, Engine, Row, delete, insert, select
 from sqlalchemy.exc import IntegrityError
 
-from tools.catalogue import active_spec, check_spec, one_at_a_time, register, registered_specs
+from tools.catalogue import active_spec, check_spec, one_at_a_time, register_all, registered_specs
 from tools.errors import BadToolSpec, NotHeld
 from tools.importers.survey import Survey
 from tools.mcp_definition import Definition, difference, digest, redefined
@@ -94,7 +94,7 @@ class Holds:
             check_spec(spec)
         names = ", ".join(repr(spec.name) for spec in found.tools)
         with one_at_a_time(names), self._engine.begin() as connection:
-            added = [register(connection, spec, replace=replace, now=self._now()) for spec in found.tools]
+            added = register_all(connection, found.tools, replace=replace, now=self._now())
             for name, suspicion in {part.name: part for part in reversed(found.flagged)}.items():
                 _release(connection, name, ToolState.DISABLED)
                 self._hold(connection, name, ToolState.DISABLED, f"{suspicion.place} {suspicion.reason}")
@@ -129,7 +129,7 @@ class Holds:
             except ValidationError as e:
                 raise BadToolSpec(f"what the server offers for {name!r} is no tool: {_first(e)}") from e
             check_spec(accepted)
-            register(connection, accepted, replace=True, now=self._now())
+            register_all(connection, [accepted], replace=True, now=self._now())
         return accepted
 
     def disable(self, name: str, *, reason: str = "switched off") -> None:

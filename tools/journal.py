@@ -223,7 +223,8 @@ class Journal:
         }
 
     def _deadline(self, spec: ToolSpec) -> datetime:
-        return self._now() + timedelta(seconds=spec.timeout_s) + GRACE
+        after = spec.postcondition.within_s if spec.postcondition is not None else 0.0
+        return self._now() + timedelta(seconds=spec.timeout_s + after) + GRACE
 
     def _ending(self, result: CallResult) -> dict[str, Any]:
         return {

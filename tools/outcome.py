@@ -83,6 +83,11 @@ def unknown_effect(name: str) -> str:
     return f"whether {name} did its work is not known: do not call it again for this; a person will look into it"
 
 
+def unconfirmed(name: str) -> str:
+    """What the policy is to make of a call whose check did not hold."""
+    return f"{name} said that it worked, and its check afterwards says otherwise: tell the user so and do not repeat it"
+
+
 def error_text(status: CallStatus, message: str) -> str:
     """The one form in which the policy is shown an error."""
     return json.dumps({"error": status.value, "message": shorten(message)}, ensure_ascii=False)

@@ -53,6 +53,8 @@ class CallStatus(StrEnum):
     UNKNOWN_TOOL = "unknown_tool"
     BUSY = "busy"
     """Not called: the tool was at the limit that its developer set, for as long as a call may take."""
+    UNCONFIRMED = "unconfirmed"
+    """The tool said that it worked; its own check afterwards did not hold, or could not be made."""
     UNKNOWN = "unknown"
     """A write that may have happened: it was sent, and no answer says what came of it. A person settles it."""
     DECLINED = "declined"
@@ -238,8 +240,29 @@ Backend: TypeAlias = Annotated[
 
 Owner: TypeAlias = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=128)]
 """A person or a team, as whoever registers the tool writes it."""
+Expression: TypeAlias = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
+"""In CEL, the Common Expression Language."""
 Tag: TypeAlias = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.:/-]{0,63}$")]
 """A word in small letters by which tools are grouped."""
+
+
+class ReadBack(_Frozen):
+    """A call that reads, after another call, what that one has done."""
+
+    tool: str = Field(min_length=1)
+    """A registered tool of side effect `read`."""
+    arguments: dict[str, Expression] = {}
+    """By name, over `arguments` and `result`."""
+
+
+class Postcondition(_Frozen):
+    """What must hold after a call for its work to count as done (`tools.postcondition`)."""
+
+    holds: Expression
+    """Over `arguments`, `result` and, where there is one, `read`; true: the work is done."""
+    read: ReadBack | None = None
+    within_s: float = Field(default=0.0, ge=0, le=30)
+    """For how long what is read may still be old: it is read again until the check holds or this is over."""
 
 
 class ToolSpec(_Frozen):
@@ -264,6 +287,7 @@ class ToolSpec(_Frozen):
     """Calls of one server at the same time; None: no limit."""
     max_per_minute: int | None = Field(default=None, ge=1, le=1_000_000, exclude_if=lambda value: value is None)
     """Calls of one server within a minute; None: no limit."""
+    postcondition: Postcondition | None = Field(default=None, exclude_if=lambda value: value is None)
     owner: Owner | None = Field(default=None, exclude_if=lambda value: value is None)
     tags: tuple[Tag, ...] = Field(default=(), max_length=32, exclude_if=lambda value: not value)
     examples: tuple[Example, ...] = Field(default=(), max_length=200, exclude_if=lambda value: not value)

@@ -12,7 +12,18 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from tools.errors import BadToolSpec
 from tools.examples import Example, json_path, with_parameters
 from tools.json_schema import argument_errors
-from tools.spec import ApprovalRule, HttpBackend, JsonSchema, JsonValue, Owner, RequestLayout, SideEffect, Tag, ToolSpec
+from tools.spec import (
+    ApprovalRule,
+    HttpBackend,
+    JsonSchema,
+    JsonValue,
+    Owner,
+    Postcondition,
+    RequestLayout,
+    SideEffect,
+    Tag,
+    ToolSpec,
+)
 
 
 class Change(BaseModel):
@@ -26,6 +37,8 @@ class Change(BaseModel):
     approval: ApprovalRule | None = None
     timeout_s: float | None = Field(default=None, gt=0, le=300)
     never_train: bool | None = None
+    postcondition: Postcondition | None = None
+    """In terms of the arguments as they are after the change."""
     owner: Owner | None = None
     tags: tuple[Tag, ...] | None = None
     examples: tuple[Example, ...] | None = None

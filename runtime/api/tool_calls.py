@@ -1,7 +1,7 @@
 """/v1/tool-calls: what tools were called, what came of it, and what a person has yet to find out."""
 
 import asyncio
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict, Field
@@ -12,7 +12,7 @@ from tools.spec import CallStatus
 
 router = APIRouter()
 
-Status = Literal["started", "ok", "bad_arguments", "rejected", "failed", "timeout", "unknown_tool", "busy", "unknown"]
+Status: TypeAlias = Literal["started"] | CallStatus
 
 
 class Settlement(BaseModel):

@@ -138,6 +138,7 @@ def shown(spec: ToolSpec) -> dict[str, Any]:
         "max_result_bytes": spec.max_result_bytes,
         "max_concurrent": spec.max_concurrent,
         "max_per_minute": spec.max_per_minute,
+        "postcondition": spec.postcondition.model_dump() if spec.postcondition is not None else None,
         "never_train": spec.never_train,
         "owner": spec.owner,
         "tags": list(spec.tags),

@@ -62,6 +62,8 @@ class Reason(StrEnum):
     """The call was handed to the client; what came of it is not known here."""
     CALL_FAILED = "call_failed"
     """It failed, and nothing shows what would have been right."""
+    UNCONFIRMED = "unconfirmed"
+    """It was reported as done; the tool's own check says otherwise."""
     TOOL_FAILED = "tool_failed"
     """The tool broke; that says nothing about the call."""
     RETRY_SUCCEEDED = "retry_succeeded"
@@ -139,7 +141,8 @@ class _Judge:
             waits = step.trace.status is TraceStatus.WAITING
             return self._unverified(step, Reason.WAITING if waits else Reason.NOT_RUN)
         if not step.succeeded:
-            return self._unverified(step, Reason.TOOL_FAILED)
+            unconfirmed = any(outcome.status is CallStatus.UNCONFIRMED for outcome in step.span.outcomes)
+            return self._unverified(step, Reason.UNCONFIRMED if unconfirmed else Reason.TOOL_FAILED)
         if _has_repeated_call([call for other in self._conversation.before(step) for call in _went_well(other)], step):
             return self._unverified(step, Reason.REDUNDANT)
         objected = self._objected(step)

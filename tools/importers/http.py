@@ -4,6 +4,7 @@
      "endpoint": {"url": "https://...", "method": "POST", "headers": {...},
                   "auth": [{"kind": "bearer", "secret": "FLIGHTS"}], "signing_secret": "FLIGHTS_SIGNING"},
      "side_effect": "read", "timeout_s": 10, "max_concurrent": 4, "max_per_minute": 120,
+     "postcondition": {"holds": "size(result.flights) > 0"},
      "owner": "travel team", "tags": ["travel"],
      "examples": [{"utterance": "...", "decision": "execute", "arguments": {...}}]}
 
@@ -21,7 +22,17 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from tools.catalogue import check_spec
 from tools.errors import BadToolSpec
 from tools.examples import Example, json_path
-from tools.spec import ApprovalRule, HttpBackend, HttpMethod, Owner, RequestLayout, SideEffect, Tag, ToolSpec
+from tools.spec import (
+    ApprovalRule,
+    HttpBackend,
+    HttpMethod,
+    Owner,
+    Postcondition,
+    RequestLayout,
+    SideEffect,
+    Tag,
+    ToolSpec,
+)
 
 BY_METHOD: Mapping[HttpMethod, SideEffect] = {
     "GET": SideEffect.READ,
@@ -102,6 +113,7 @@ class _Definition(BaseModel):
     max_concurrent: int | None = None
     max_per_minute: int | None = None
     never_train: bool | None = None
+    postcondition: Postcondition | None = None
     owner: Owner | None = None
     tags: tuple[Tag, ...] = ()
     examples: tuple[Example, ...] = ()
@@ -120,6 +132,7 @@ def http_tool(definition: Mapping[str, Any]) -> ToolSpec:
             side_effect=given.side_effect or BY_METHOD[given.endpoint.method],
             approval=given.approval,
             never_train=given.never_train,
+            postcondition=given.postcondition,
             owner=given.owner,
             tags=given.tags,
             examples=given.examples,
