@@ -6,6 +6,8 @@ keys nor signatures, whatever their header is called, reach a server that they w
 was given a secret writes it into the address of another one, the redirect is not followed.
 """
 
+from urllib.parse import unquote
+
 import httpx2
 
 from tools.errors import DestinationRefused
@@ -13,6 +15,7 @@ from tools.redaction import Redaction
 from tools.transport import port_of, public_form
 
 MAX_REDIRECTS = 5
+_MAX_ENCODINGS = 3
 _STATUSES = frozenset({301, 302, 303, 307, 308})
 _KEPT_ACROSS_ORIGINS = ("accept", "accept-language", "user-agent")
 
@@ -64,7 +67,13 @@ def next_request(request: httpx2.Request, location: str) -> httpx2.Request:
 
 
 def _shows(url: httpx2.URL, hidden: Redaction) -> bool:
-    return hidden.clean(str(url)) != str(url)
+    """However often it is percent-encoded, letters too."""
+    text = str(url)
+    for _ in range(_MAX_ENCODINGS):
+        if hidden.clean(text) != text:
+            return True
+        text = unquote(text)
+    return False
 
 
 def _origin(url: httpx2.URL) -> tuple[str, str, int]:

@@ -175,7 +175,8 @@ def guarded() -> Iterator[tuple[str, Guarded]]:
 
 def mcp_tool(server: McpHttpServer | McpStdioServer, remote: str = "find_pet") -> ToolSpec:
     parameters = {"type": "object", "properties": {"species": {"type": "string"}}}
-    return ToolSpec(name=remote, parameters=parameters, backend=McpBackend(server=server, remote_name=remote))
+    backend = McpBackend(server=server, remote_name=remote)
+    return ToolSpec(name=remote, parameters=parameters, backend=backend, timeout_s=90)
 
 
 @pytest_asyncio.fixture

@@ -24,6 +24,7 @@ def fault(host: str, url: str, *, allowed: AllowList = NOTHING, tools: tuple[str
         ("*.example.com:8443", "https://api.example.com:8443/"),
         ("münchen.example", "https://xn--mnchen-3ya.example/"),
         ("93.184.215.14", "https://93.184.215.14/"),
+        ("api.example.com", "https://evil.example\\@api.example.com/"),  # as the client that calls it reads it
         ("[2606:4700::1]:8443", "https://[2606:4700:0::1]:8443/"),
         ("stdio:npx", "stdio:npx"),
     ],
@@ -41,7 +42,6 @@ def test_a_secret_goes_to_the_hosts_that_were_named(host: str, url: str) -> None
         ("api.example.com", "https://api.example.com@evil.example/"),
         ("api.example.com", "https://evil.example/api.example.com"),
         ("api.example.com", "https://evil.example#@api.example.com/"),
-        ("api.example.com", "https://evil.example\\@api.example.com/"),
         ("api.example.com", "https://api.example.com.evil.example/"),
         ("api.example.com", "https://x.api.example.com/"),
         ("*.example.com", "https://example.com/"),
