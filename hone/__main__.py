@@ -5,7 +5,18 @@ import sys
 import typer
 from sqlalchemy.exc import SQLAlchemyError
 
-from hone import adapters, approvals, data, demo_command, learning, secrets_command, serving, tools_command, traces
+from hone import (
+    adapters,
+    approvals,
+    data,
+    demo_command,
+    learning,
+    secrets_command,
+    serving,
+    threads,
+    tools_command,
+    traces,
+)
 from hone.output import problems
 from learner.errors import LearnerError
 from runtime.errors import RuntimeFault
@@ -24,6 +35,7 @@ app.command("demo")(demo_command.demo)
 app.add_typer(tools_command.app, name="tools")
 app.add_typer(secrets_command.app, name="secrets")
 app.add_typer(traces.app, name="traces")
+app.add_typer(threads.app, name="threads")
 app.add_typer(approvals.app, name="approvals")
 app.add_typer(adapters.app, name="adapters")
 app.add_typer(data.app, name="data")

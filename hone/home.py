@@ -12,7 +12,7 @@ from runtime.database import open_database
 from runtime.policy.base import Policy
 from runtime.policy.deployment import Deployment
 from runtime.prompt import Renderer
-from runtime.secrets import open_secret_store
+from runtime.secrets import open_secret_store, secret_source
 from runtime.settings import Settings, load_settings
 from runtime.traces.store import TraceStore
 from tools.catalogue import Catalogue
@@ -20,6 +20,7 @@ from tools.drafts import Drafts
 from tools.holds import Holds
 from tools.journal import Journal
 from tools.secret_store import SecretStore
+from tools.secrets import SecretSource
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,10 @@ class Home:
     @property
     def secrets(self) -> SecretStore:
         return open_secret_store(self.settings, self.engine)
+
+    @property
+    def secret_source(self) -> SecretSource:
+        return secret_source(self.secrets)
 
     @property
     def traces(self) -> TraceStore:

@@ -8,28 +8,65 @@ import typer
 
 from hone.home import open_home
 from hone.output import JsonOption, console, show_table, write_json
-from tools.secret_store import StoredSecret, check_name
+from tools.errors import BadSecret
+from tools.secret_bounds import Bounds
+from tools.secret_store import StoredSecret, check_bounds, check_name, no_hosts
 
 app = typer.Typer(help="Keep the secrets of tools.", no_args_is_help=True)
 HomeOption = Annotated[Path | None, typer.Option(help="Where state lives.")]
 
 
+HostsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--host", metavar="HOST", help="Where it may be sent: api.example.com[:PORT], *.example.com; repeatable."
+    ),
+]
+ToolsOption = Annotated[
+    list[str] | None,
+    typer.Option("--tool", metavar="NAME", help="Only tools of this name may send it, also with * and ?; repeatable."),
+]
+
+
 @app.command("set")
-def set_secret(name: str, home: HomeOption = None, json: JsonOption = None) -> None:
-    """Keep a value, or a new one: from a prompt, or from standard input. Running servers use it from the next call on."""
+def set_secret(
+    name: str, host: HostsOption = None, tool: ToolsOption = None, home: HomeOption = None, json: JsonOption = None
+) -> None:
+    """Keep a value, or a new one: from a prompt, or from standard input. Running servers use it from the next call on. A new
+    value goes where the one before might, unless hosts are given."""
     check_name(name)  # before anyone types a value for it
-    value = _ask(name) if sys.stdin.isatty() else sys.stdin.read()
+    check_bounds(host, tool)
     with open_home(home=home) as here:
-        stored = here.secrets.set(name, value)
+        if not host and here.secrets.bounds(name) is None:
+            raise BadSecret(no_hosts(name))
+        value = _ask(name) if sys.stdin.isatty() else sys.stdin.read()
+        stored = here.secrets.set(name, value, hosts=host, tools=tool)
     if json:
         write_json(_plain(stored), json)
         return
-    console.print(f"{stored.name} is set (version {stored.version})", highlight=False)
+    console.print(f"{stored.name} is set (version {stored.version}), for {_where(stored.bounds)}", highlight=False)
+
+
+@app.command()
+def bind(
+    name: str,
+    host: Annotated[list[str], typer.Option("--host", metavar="HOST", help="Where it may be sent; repeatable.")],
+    tool: ToolsOption = None,
+    home: HomeOption = None,
+    json: JsonOption = None,
+) -> None:
+    """Say anew where a value may be sent, and by which tools; what was said before is over."""
+    with open_home(home=home) as here:
+        bounds = here.secrets.bind(name, hosts=host, tools=tool or ())
+    if json:
+        write_json({"name": name, "hosts": list(bounds.hosts), "tools": list(bounds.tools)}, json)
+        return
+    console.print(f"{name} is for {_where(bounds)}", highlight=False, markup=False)
 
 
 @app.command("list")
 def list_secrets(home: HomeOption = None, json: JsonOption = None) -> None:
-    """Names, versions and dates; never values."""
+    """Names, versions, dates, and where each may be sent; never values."""
     with open_home(home=home) as here:
         stored = here.secrets.list()
         problem = here.secrets.problem()
@@ -37,10 +74,20 @@ def list_secrets(home: HomeOption = None, json: JsonOption = None) -> None:
         write_json({"secrets": [_plain(secret) for secret in stored], "problem": problem}, json)
         return
     rows = [
-        [s.name, s.version, f"{s.changed_at:%Y-%m-%d %H:%M}", f"{s.created_at:%Y-%m-%d %H:%M}", _yes(s.opens)]
+        [
+            s.name,
+            s.version,
+            f"{s.changed_at:%Y-%m-%d %H:%M}",
+            f"{s.created_at:%Y-%m-%d %H:%M}",
+            _yes(s.opens),
+            _where(s.bounds),
+        ]
         for s in stored
     ]
-    show_table("Secrets", ("name", "version", "set (UTC)", "first set (UTC)", "opens"), rows)
+    show_table("Secrets", ("name", "version", "set (UTC)", "first set (UTC)", "opens", "for"), rows)
+    if unbound := [s.name for s in stored if not s.bounds.hosts]:
+        told = f"sent nowhere until their hosts are named (hone secrets bind NAME --host HOST): {', '.join(unbound)}"
+        console.print(told, markup=False, style="red")
     if problem is not None:
         console.print(problem, markup=False, style="red")
 
@@ -82,7 +129,14 @@ def _plain(secret: StoredSecret) -> dict[str, Any]:
         "created_at": secret.created_at.isoformat(),
         "changed_at": secret.changed_at.isoformat(),
         "opens": secret.opens,
+        "hosts": list(secret.bounds.hosts),
+        "tools": list(secret.bounds.tools),
     }
+
+
+def _where(bounds: Bounds) -> str:
+    hosts = ", ".join(bounds.hosts) or "nowhere"
+    return f"{hosts} (tools: {', '.join(bounds.tools)})" if bounds.tools else hosts
 
 
 def _yes(opens: bool) -> str:

@@ -1,5 +1,6 @@
 """`hone tools calls` and `hone tools settle`: the journal of tool calls, and what a person has found out about one."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +9,7 @@ import typer
 from hone.home import open_home
 from hone.output import JsonOption, console, show_table, write_json
 from runtime.api.tool_calls import shown
+from runtime.database import compact
 from tools.spec import CallStatus
 
 HomeOption = Annotated[Path | None, typer.Option(help="Where state lives.")]
@@ -17,10 +19,17 @@ def calls(
     unknown: Annotated[bool, typer.Option("--unknown", help="Only writes whose end was not learnt.")] = False,
     tool: Annotated[str | None, typer.Option(help="Only calls of this tool.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most this many.")] = 50,
+    purge_before: Annotated[
+        datetime | None,
+        typer.Option(help="Remove, for good, the calls that ended and the approvals that were settled before (UTC)."),
+    ] = None,
     home: HomeOption = None,
     json: JsonOption = None,
 ) -> None:
     """Calls of tools, newest first."""
+    if purge_before is not None:
+        _purge(purge_before.replace(tzinfo=UTC), home, json)
+        return
     status = CallStatus.UNKNOWN.value if unknown else None
     with open_home(home=home) as here:
         records = here.journal.list(status=status, tool=tool, limit=limit)
@@ -34,6 +43,16 @@ def calls(
     show_table("Calls", ("started", "id", "tool", "effect", "status", "arguments"), rows)
     if any(record.outcome is CallStatus.UNKNOWN for record in records):
         console.print("unknown: find out at the service whether it happened, then hone tools settle ID ok|failed")
+
+
+def _purge(before: datetime, home: Path | None, json: str | None) -> None:
+    with open_home(home=home) as here:
+        removed = {"calls": here.journal.purge(before), "approvals": here.approvals.purge(before)}
+        compact(here.engine)
+    if json:
+        write_json({"removed": removed}, json)
+        return
+    console.print(f"removed: {removed['calls']} calls, {removed['approvals']} approvals", highlight=False)
 
 
 def settle(

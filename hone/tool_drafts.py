@@ -2,13 +2,14 @@
 
 import asyncio
 import json as jsonlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
 
-from hone.home import open_home
+from hone.home import Home, open_home
 from hone.output import JsonOption, console, write_json
 from hone.tool_quality import warn
 from hone.tool_text import plain, plain_survey
@@ -20,10 +21,11 @@ from tools.importers.openapi import Choice, fetch_description, load_document, su
 from tools.importers.openapi.source import is_url
 from tools.importers.survey import Survey
 from tools.lint import lint_all
-from tools.reach import within_reach
-from tools.request_secrets import secret_names
-from tools.secrets import PREFIX
-from tools.spec import ApprovalRule, HttpBackend, SideEffect
+from tools.reach import check_reach, within_reach
+from tools.request_secrets import secret_uses
+from tools.secret_bounds import host_entry
+from tools.secrets import HOSTS_PREFIX, PREFIX, SecretSource
+from tools.spec import ApprovalRule, SideEffect
 from tools.transport import Outbound
 from tools.trimming import Change
 
@@ -56,7 +58,7 @@ def import_tools(
     """Make a tool of each operation of an OpenAPI description; drafts until they are published."""
     choice = Choice(tuple(only or ()), base_url, _pairs(secret, "--secret"), prefix)
     with open_home(home=home) as here:
-        found, shown = asyncio.run(_survey(source, choice, open_outbound(here.settings)))
+        found, shown = asyncio.run(_survey(source, choice, open_outbound(here.settings), here.secret_source))
         kept = here.drafts.import_all(found, shown, live=live, replace=replace)
         findings = lint_all(kept.tools, here.catalogue.list())
         trials = run_trials(here, kept.tools) if test else None
@@ -130,6 +132,7 @@ def publish(
         raise typer.BadParameter("give names of drafts, or --all")
     with open_home(home=home) as here:
         chosen = [draft.spec.name for draft in here.drafts.list()] if every else names or []
+        asyncio.run(_check_reach(here, chosen))
         specs = here.drafts.publish(chosen, replace=replace)
     if json:
         write_json({"tools": [plain(spec) for spec in specs]}, json)
@@ -144,10 +147,17 @@ def discard(name: str, home: HomeOption = None) -> None:
     console.print(f"the draft {name} is gone")
 
 
-async def _survey(source: str, choice: Choice, outbound: Outbound) -> tuple[Survey, str]:
+async def _check_reach(here: Home, names: Sequence[str]) -> None:
+    """Raises: as `check_reach`: what was bound since a draft was made counts."""
+    outbound = open_outbound(here.settings)
+    for name in names:
+        await check_reach(here.drafts.get(name).spec, outbound, here.secret_source)
+
+
+async def _survey(source: str, choice: Choice, outbound: Outbound, secrets: SecretSource) -> tuple[Survey, str]:
     """What the description offers, and what messages call it."""
     document = await fetch_description(outbound, source) if is_url(source) else load_document(Path(source))
-    return await within_reach(survey_openapi(document, choice), outbound), document.source
+    return await within_reach(survey_openapi(document, choice), outbound, secrets), document.source
 
 
 def _tell(kept: Survey, *, live: bool) -> None:
@@ -156,12 +166,12 @@ def _tell(kept: Survey, *, live: bool) -> None:
     for part in kept.skipped:
         at = f" at {part.place}" if part.place else ""
         console.print(f"left out: {part.name}: {part.reason}{at}", markup=False)
-    needed = {
-        name for spec in kept.tools if isinstance(spec.backend, HttpBackend) for name in secret_names(spec.backend)
-    }
-    if needed:
-        console.print(f"secrets that calls take: {', '.join(sorted(needed))}")
-        console.print(f"store each with hone secrets set NAME, or set {PREFIX}NAME in the server's environment")
+    uses = {(use.secret, host_entry(use.to)) for spec in kept.tools for use in secret_uses(spec)}
+    for name in sorted({name for name, _ in uses}):
+        hosts = " ".join(f"--host {host}" for other, host in sorted(uses) if other == name)
+        console.print(f"calls take a secret: hone secrets set {name} {hosts}", markup=False, highlight=False)
+    if uses:
+        console.print(f"or, in the server's environment: {PREFIX}NAME and, with its hosts, {HOSTS_PREFIX}NAME")
     if kept.tools and not live:
         console.print("next: hone tools publish NAME, or --all")
 

@@ -6,7 +6,7 @@ from typing import Any
 from tools.importers.survey import Survey
 from tools.lint import Finding
 from tools.request_secrets import secret_names
-from tools.spec import HttpBackend, ToolSpec
+from tools.spec import HttpBackend, McpBackend, ToolSpec
 
 
 def plain(spec: ToolSpec) -> dict[str, Any]:
@@ -25,7 +25,9 @@ def plain(spec: ToolSpec) -> dict[str, Any]:
         "sha256": spec.sha256,
     }
     if isinstance(spec.backend, HttpBackend):
-        shown |= {"url": spec.backend.url, "method": spec.backend.method, "needs": secret_names(spec.backend)}
+        shown |= {"url": spec.backend.url, "method": spec.backend.method}
+    if isinstance(spec.backend, HttpBackend | McpBackend):
+        shown["needs"] = secret_names(spec)
     return shown
 
 

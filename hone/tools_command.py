@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from pydantic import ValidationError
 
 from hone import tool_calls, tool_drafts, tool_holds, tool_quality, tool_trial
 from hone.home import Home, open_home
@@ -18,13 +19,16 @@ from runtime.outbound import open_outbound
 from tools.builtin import builtin_tools
 from tools.documents import fetch_document
 from tools.errors import BadToolSpec, DuplicateTool
-from tools.holds import Standing
+from tools.holds import Standing, ToolState
 from tools.importers.http import http_tool
 from tools.importers.mcp import survey
 from tools.importers.survey import Skipped, Survey
 from tools.lint import lint_all
+from tools.listing import Wanted
+from tools.mcp_session import McpServer
 from tools.reach import check_reach
-from tools.spec import McpHttpServer, McpStdioServer, ToolSpec
+from tools.secrets import SecretSource
+from tools.spec import ApiKeyAuth, Auth, BearerAuth, McpHttpServer, McpStdioServer, ToolSpec
 from tools.transport import Outbound
 
 app = typer.Typer(help="Register tools and look at them.", no_args_is_help=True)
@@ -51,6 +55,13 @@ def add(
     ] = None,
     mcp_command: Annotated[str | None, typer.Option(help="Start this MCP server and register its tools.")] = None,
     mcp_url: Annotated[str | None, typer.Option(help="Register the tools of the MCP server at this address.")] = None,
+    secret: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[WHERE=]NAME",
+            help="Secret of an MCP server: NAME as its bearer, HEADER=NAME, or VARIABLE=NAME of --mcp-command; repeatable.",
+        ),
+    ] = None,
     prefix: Annotated[str, typer.Option(help="Goes before the names of an MCP server's tools.")] = "",
     builtin: Annotated[bool, typer.Option(help="Register the tools that ship with hone.")] = False,
     replace: Annotated[bool, typer.Option(help="Make a new version of a tool that exists.")] = False,
@@ -60,8 +71,9 @@ def add(
     """Register a tool by JSON schema and endpoint, or the tools of an MCP server."""
     if sum((definition is not None, mcp_command is not None, mcp_url is not None, builtin)) != 1:
         raise typer.BadParameter("give one of: a definition, --mcp-command, --mcp-url, --builtin")
+    server = _server(mcp_command, mcp_url, secret or [])
     with open_home(home=home) as here:
-        specs, skipped = _read(here, definition, mcp_command, mcp_url, prefix)
+        specs, skipped = _read(here, definition, server, prefix)
         found = Survey(specs, skipped)
         added = _add_all(here, found, replace=replace)
         findings = lint_all(added, here.catalogue.list())
@@ -77,25 +89,45 @@ def add(
         console.print(f"measured on, not learnt on (never_train): {', '.join(apart)}")
 
 
+def _server(command: str | None, url: str | None, secrets: list[str]) -> McpServer | None:
+    """Raises: BadToolSpec: naming what is no secret's name."""
+    pairs = [(where, name) for where, _, name in (text.rpartition("=") for text in secrets)]
+    try:
+        if command is not None:
+            if bare := next((name for where, name in pairs if not where), None):
+                raise typer.BadParameter(f"--secret {bare!r}: write it as VARIABLE=NAME")
+            program, *arguments = shlex.split(command)
+            return McpStdioServer(command=program, args=tuple(arguments), secret_env=dict(pairs))
+        if url is not None:
+            return McpHttpServer(url=url, auth=tuple(_auth(where, name) for where, name in pairs))
+    except ValidationError as e:
+        raise BadToolSpec(
+            "--secret: this is no name of a secret; give the name (capitals, digits and _), never the value"
+        ) from e
+    if secrets:
+        raise typer.BadParameter("--secret goes with --mcp-command and --mcp-url; a definition names its own")
+    return None
+
+
+def _auth(header: str, name: str) -> Auth:
+    return ApiKeyAuth(place="header", name=header, secret=name) if header else BearerAuth(secret=name)
+
+
 def _read(
-    here: Home, definition: str | None, command: str | None, url: str | None, prefix: str
+    here: Home, definition: str | None, server: McpServer | None, prefix: str
 ) -> tuple[tuple[ToolSpec, ...], tuple[Skipped, ...]]:
     outbound = open_outbound(here.settings)
     if definition is not None:
-        return (asyncio.run(_http_tool(definition, outbound)),), ()
-    if command is not None:
-        program, *arguments = shlex.split(command)
-        found = asyncio.run(survey(McpStdioServer(command=program, args=tuple(arguments)), outbound, prefix=prefix))
-        return found.tools, found.skipped
-    if url is not None:
-        found = asyncio.run(survey(McpHttpServer(url=url), outbound, prefix=prefix))
+        return (asyncio.run(_http_tool(definition, outbound, here.secret_source)),), ()
+    if server is not None:
+        found = asyncio.run(survey(server, outbound, prefix=prefix, secrets=here.secret_source))
         return found.tools, found.skipped
     return tuple(builtin_tools(here.settings.home)), ()
 
 
-async def _http_tool(definition: str, outbound: Outbound) -> ToolSpec:
+async def _http_tool(definition: str, outbound: Outbound, secrets: SecretSource) -> ToolSpec:
     spec = http_tool(_parse(definition, await _load(definition, outbound)))
-    await check_reach(spec, outbound)
+    await check_reach(spec, outbound, secrets)
     return spec
 
 
@@ -126,14 +158,26 @@ def _add_all(here: Home, found: Survey, *, replace: bool) -> list[ToolSpec]:
 @app.command("list")
 def list_tools(
     drafts: Annotated[bool, typer.Option(help="The drafts instead.")] = False,
+    tag: Annotated[
+        list[str] | None, typer.Option(help="Only tools with this tag; repeatable, for all of them.")
+    ] = None,
+    owner: Annotated[str | None, typer.Option(help="Only tools of this person or team.")] = None,
+    state: Annotated[ToolState | None, typer.Option(help="Only tools in this state.")] = None,
     home: HomeOption = None,
     json: JsonOption = None,
 ) -> None:
     """The registered tools, or the drafts."""
+    if drafts and state is not None:
+        raise typer.BadParameter("--state goes with registered tools; a draft is a draft")
+    wanted = Wanted(tuple(tag or ()), owner, state)
     with open_home(home=home) as here:
         specs = [draft.spec for draft in here.drafts.list()] if drafts else here.catalogue.registered()
         standings = {} if drafts else here.holds.standings()
-    stands = [(s, "draft" if drafts else standings.get(s.name, Standing()).state.value) for s in specs]
+    stands = [
+        (s, "draft" if drafts else standings.get(s.name, Standing()).state.value)
+        for s in specs
+        if wanted.fits(s, standings.get(s.name))
+    ]
     if json:
         write_json({"tools": [plain(s) | {"state": state} for s, state in stands]}, json)
         return

@@ -16,6 +16,7 @@ from runtime.api import (
     health,
     models,
     secrets,
+    threads,
     tool_calls,
     tool_drafts,
     tool_holds,
@@ -68,7 +69,7 @@ def create_app(
     app.add_middleware(SameOriginOnly, hosts=(*settings.allowed_hosts, settings.host))
     errors.install(app)
     about_tools = (secrets, tool_calls, tool_drafts, tool_holds, tool_report, tool_trial, tools)
-    for module in (chat, models, *about_tools, traces, approvals, adapters, health, pages):
+    for module in (chat, models, *about_tools, threads, traces, approvals, adapters, health, pages):
         app.include_router(module.router)
     app.mount("/static", StaticFiles(directory=pages.STATIC), name="static")
     return app

@@ -10,20 +10,20 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import aiosqlite
 import structlog
-from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from sqlalchemy.engine import Engine
 
 from runtime.agent.answers import Answers
 from runtime.agent.consent import ConsentRules
-from runtime.agent.graph import AgentGraph, build_graph
+from runtime.agent.graph import build_graph
 from runtime.agent.nodes import Nodes, ToolExecutor
 from runtime.agent.state import Limits
+from runtime.agent.thread_checkpoints import forget_thread, open_thread_checkpoints
 from runtime.agent.threads import HeadStore, Threads
 from runtime.agent.turns import Turns, remembered_in
 from runtime.approvals.store import ApprovalStore
 from runtime.database import open_database
+from runtime.erasure import Erasure
 from runtime.errors import UnknownAdapter
 from runtime.outbound import open_outbound
 from runtime.policy.base import Policy
@@ -48,6 +48,7 @@ from tools.recovery import Recovery
 from tools.retrieval import open_retriever
 from tools.runnable import RunnableTools
 from tools.secret_store import SecretStore
+from tools.secrets import SecretSource
 from tools.transport import Outbound
 
 log = structlog.get_logger(__name__)
@@ -73,6 +74,7 @@ class _ToolParts:
     holds: Holds
     journal: Journal
     secrets: SecretStore
+    secret_source: SecretSource
     outbound: Outbound
     python: PythonTools
     executor: ToolExecutor
@@ -96,6 +98,8 @@ class _Chat:
     turns: Turns
     approvals: ApprovalStore
     answers: Answers
+    threads: Threads
+    erasure: Erasure
 
 
 async def open_services(stack: AsyncExitStack, settings: Settings, given: Given) -> Services:
@@ -120,6 +124,7 @@ async def open_services(stack: AsyncExitStack, settings: Settings, given: Given)
         catalogue=tools.catalogue,
         drafts=tools.drafts,
         secrets=tools.secrets,
+        secret_source=tools.secret_source,
         journal=tools.journal,
         holds=tools.holds,
         outbound=tools.outbound,
@@ -130,6 +135,8 @@ async def open_services(stack: AsyncExitStack, settings: Settings, given: Given)
         turns=chat.turns,
         approvals=chat.approvals,
         answers=chat.answers,
+        threads=chat.threads,
+        erasure=chat.erasure,
         is_following=lambda: not serving.follower.done(),
     )
 
@@ -157,13 +164,13 @@ async def _open_tools(stack: AsyncExitStack, settings: Settings, engine: Engine,
     await asyncio.to_thread(catalogue.add_all, python.specs, replace=True)
     if settings.builtin_tools:
         await asyncio.to_thread(_register_builtins, catalogue, settings.home)
-    outbound = open_outbound(settings)
+    outbound, source = open_outbound(settings), secret_source(secrets)
     executor = given.executor
     if executor is None:
         presence = open_presence(stack, settings)
         executor = own = open_executor(stack, settings, engine, presence, python=python)
         await _recover(stack, Recovery(journal, presence, catalogue, own))
-    return _ToolParts(catalogue, Drafts(engine), holds, journal, secrets, outbound, python, executor)
+    return _ToolParts(catalogue, Drafts(engine), holds, journal, secrets, source, outbound, python, executor)
 
 
 def open_presence(stack: AsyncExitStack, settings: Settings) -> Presence:
@@ -209,7 +216,8 @@ async def _open_chat(
     store, approvals = TraceStore(engine), ApprovalStore(engine, ttl_s=settings.approval_ttl_s)
     consent = ConsentRules(frozenset(settings.approvals_waived), frozenset(settings.trusted_tools))
     nodes = Nodes(serving.policy, renderer, tools.executor, limits, approvals, consent=consent)
-    graph = await _open_graph(stack, settings.thread_checkpoints, nodes)
+    checkpoints = await stack.enter_async_context(open_thread_checkpoints(settings.thread_checkpoints))
+    graph = build_graph(nodes, checkpoints)
     threads = Threads(HeadStore(engine), remembered_in(graph))
     turns = Turns(
         policy=serving.policy,
@@ -228,7 +236,7 @@ async def _open_chat(
     answers = Answers(approvals, threads, turns, poll_s=settings.poll_s)
     stack.push_async_callback(answers.close)
     stack.push_async_callback(_stop, asyncio.create_task(answers.run(), name="follow-answers"))
-    return _Chat(store, turns, approvals, answers)
+    return _Chat(store, turns, approvals, answers, threads, Erasure(engine, partial(forget_thread, checkpoints)))
 
 
 async def _load_policy(settings: Settings) -> Policy:
@@ -244,13 +252,6 @@ async def _load_policy(settings: Settings) -> Policy:
     return await asyncio.to_thread(
         EmbeddedPolicy.load, settings.model, max_adapters=settings.max_adapters, threads=settings.threads
     )
-
-
-async def _open_graph(stack: AsyncExitStack, checkpoints: Path, nodes: Nodes) -> AgentGraph:
-    connection = await stack.enter_async_context(aiosqlite.connect(checkpoints))
-    saver = AsyncSqliteSaver(connection)
-    await saver.setup()
-    return build_graph(nodes, saver)
 
 
 def _register_builtins(catalogue: Catalogue, home: Path) -> None:

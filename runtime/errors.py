@@ -14,6 +14,8 @@ RuntimeFault
 │   ├── ApprovalNotFound    no such question, or it is another thread's
 │   ├── ApprovalSpent       answered before
 │   └── ApprovalExpired     answered too late
+├── ThreadBusy              a turn runs in it, or a call of it is open
+├── ThreadNotFound          nothing is kept of it
 ├── BadSettings             the settings cannot start a server
 └── BadRequest              the client's request cannot be served as it is
 """
@@ -72,6 +74,14 @@ class ApprovalSpent(ApprovalError):
 
 
 class ApprovalExpired(ApprovalError):
+    pass
+
+
+class ThreadBusy(RuntimeFault):
+    pass
+
+
+class ThreadNotFound(RuntimeFault):
     pass
 
 

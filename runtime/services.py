@@ -9,8 +9,10 @@ from sqlalchemy.engine import Engine
 
 from runtime.agent.answers import Answers
 from runtime.agent.nodes import ToolExecutor
+from runtime.agent.threads import Threads
 from runtime.agent.turns import Served, Turns
 from runtime.approvals.store import ApprovalStore
+from runtime.erasure import Erasure
 from runtime.policy.base import Policy
 from runtime.policy.deployment import Deployment
 from runtime.settings import Settings
@@ -20,6 +22,7 @@ from tools.drafts import Drafts
 from tools.holds import Holds
 from tools.journal import Journal
 from tools.secret_store import SecretStore
+from tools.secrets import SecretSource
 from tools.transport import Outbound
 
 
@@ -41,6 +44,8 @@ class Services:
     catalogue: Catalogue
     drafts: Drafts
     secrets: SecretStore
+    secret_source: SecretSource
+    """What calls ask for secrets, and registration for their bounds."""
     journal: Journal
     holds: Holds
     outbound: Outbound
@@ -52,6 +57,8 @@ class Services:
     turns: Turns
     approvals: ApprovalStore
     answers: Answers
+    threads: Threads
+    erasure: Erasure
     is_following: Callable[[], bool]
     """Whether the task that follows the deployment pointer is alive."""
 

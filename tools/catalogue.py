@@ -21,6 +21,7 @@ from tools.request_layout import layout_problem
 from tools.spec import ClientBackend, HttpBackend, SideEffect, ToolSpec
 from tools.split import LEARNT_ON_FIRST, is_set_apart
 from tools.tables import tool_holds, tools
+from tools.typed_credentials import typed_credential
 
 RESERVED_NAMES = frozenset({"ask_user", "decline"})
 """Names by which the policy clarifies and refuses; they stand beside the registered tools in each prompt."""
@@ -51,7 +52,7 @@ def check_spec(spec: ToolSpec) -> None:
         problem = layout_problem(spec.backend, spec.parameters.get("properties", {}))
         if problem is not None:
             raise BadToolSpec(f"tool {spec.name!r}: $.backend.layout: {problem}")
-    problem = postcondition_problem(spec)
+    problem = typed_credential(spec) or postcondition_problem(spec)
     if problem is not None:
         raise BadToolSpec(f"tool {spec.name!r}: {problem}")
     problem = example_problem(spec.examples, spec.parameters)

@@ -158,6 +158,15 @@ class Permit:
             return False
         return kind is not Kind.METADATA or self.target.num_addresses == 1
 
+    def names(self, host: str, port: int) -> bool:
+        """Whether the entry speaks of `host` itself, as it is written in a URL; what it leads to is not asked."""
+        if self.port not in (None, port):
+            return False
+        target = read_host(host)
+        if isinstance(self.target, str) or isinstance(target, str):
+            return self.target == target
+        return self.target.version == target.version and target in self.target
+
 
 def _read_target(text: str) -> IPNetwork | str:
     if "/" in text:
@@ -183,6 +192,10 @@ class AllowList:
 
     def covers(self, name: str | None, address: IPAddress, kind: Kind | None, port: int) -> bool:
         return any(permit.covers(name, address, kind, port) for permit in self.permits)
+
+    def names(self, host: str, port: int) -> bool:
+        """Whether an entry speaks of `host` itself."""
+        return any(permit.names(host, port) for permit in self.permits)
 
 
 LOOPBACK = AllowList.parse(("127.0.0.0/8", "::1"))

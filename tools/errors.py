@@ -10,10 +10,12 @@ ToolError
 ├── DestinationRefused  an address that tools may not call
 ├── JournalUnavailable  what is called cannot be written down, so nothing is called
 ├── CallNotFound        no such tool call on record
+├── BadRetention        records would be removed that are needed yet
 ├── CallNotUnknown      the outcome of the call is known, so there is nothing to settle
 └── SecretError
     ├── BadSecret       a name or a value that cannot be kept
     ├── UnknownSecret   no secret of that name is stored
+    ├── SecretOutOfBounds  a tool would send it where its keeper has not said that it may go
     ├── BadMasterKey    the master keys cannot be read, or there is none to change to
     └── SecretLocked    sealed under a key that is not there, or changed since
 
@@ -61,6 +63,10 @@ class CallNotFound(ToolError):
     pass
 
 
+class BadRetention(ToolError):
+    pass
+
+
 class CallNotUnknown(ToolError):
     pass
 
@@ -74,6 +80,10 @@ class BadSecret(SecretError):
 
 
 class UnknownSecret(SecretError):
+    pass
+
+
+class SecretOutOfBounds(SecretError):
     pass
 
 

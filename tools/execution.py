@@ -16,6 +16,7 @@ from typing import Any
 from tools.builtin import builtin_functions
 from tools.call_limits import CallLimits
 from tools.errors import ToolError, UnknownTool
+from tools.http_auth import Credentials
 from tools.http_calls import HttpCaller
 from tools.journaled_calls import JournaledCalls
 from tools.json_schema import argument_errors
@@ -79,8 +80,10 @@ class Executor:
         self._builtins = dict(builtins or {})
         outbound = outbound if outbound is not None else Outbound()
         self._http_client = outbound.client()
-        self._http = HttpCaller(self._http_client, secrets if secrets is not None else EnvironmentSecrets())
-        self._mcp = mcp if mcp is not None else McpSessions(outbound, watch=watch)
+        source = secrets if secrets is not None else EnvironmentSecrets()
+        credentials = Credentials(self._http_client, source, allowed=outbound.allowed)
+        self._http = HttpCaller(self._http_client, credentials)
+        self._mcp = mcp if mcp is not None else McpSessions(outbound, watch=watch, credentials=credentials)
         self._python = python if python is not None else PythonTools()
         self._calls = calls
         self._find = find if find is not None else _find_none
@@ -217,7 +220,7 @@ class Executor:
                 return await self._http.call(spec, backend, arguments, call_id=call_id)
             case McpBackend() as backend:
                 repeatable = spec.side_effect is not SideEffect.WRITE
-                return await self._mcp.call(backend, arguments, repeatable=repeatable, answer=answer)
+                return await self._mcp.call(backend, arguments, tool=spec.name, repeatable=repeatable, answer=answer)
             case BuiltinBackend(function=name):
                 return await self._call_builtin(name, arguments)
             case PythonBackend(function=name):

@@ -1,7 +1,7 @@
 """Puts a tool's credentials on a request: API key, bearer, basic, OAuth2 client credentials.
 
-Values come from the secret source at each call and are held in memory alone; a fetched token is kept until shortly
-before it ends.
+Values come from the secret source at each call, each for the address that it is about to go to, and are held in memory
+alone; a fetched token is kept until shortly before it ends.
 """
 
 import asyncio
@@ -15,12 +15,15 @@ from urllib.parse import quote_plus
 
 import httpx2
 
+from tools.destinations import AllowList
 from tools.errors import DestinationRefused
 from tools.outcome import CallFault, failure
 from tools.redaction import Redaction
 from tools.request_layout import LaidOut, credential_pair, with_query
+from tools.request_secrets import server_uses, token_uses
+from tools.secret_bounds import Use
 from tools.secrets import SecretSource
-from tools.spec import ApiKeyAuth, Auth, BasicAuth, BearerAuth, ClientCredentialsAuth
+from tools.spec import ApiKeyAuth, Auth, BasicAuth, BearerAuth, ClientCredentialsAuth, McpHttpServer, McpStdioServer
 from tools.transport import public_form
 
 _MARGIN_S = 30.0
@@ -40,45 +43,82 @@ class _Token:
 
 
 class Credentials:
-    """The one owner of fetched tokens."""
+    """The one owner of fetched tokens, and the one who is given values of secrets."""
 
     def __init__(
-        self, client: httpx2.AsyncClient, secrets: SecretSource, *, clock: Callable[[], float] = time.monotonic
+        self,
+        client: httpx2.AsyncClient,
+        secrets: SecretSource,
+        *,
+        allowed: AllowList | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """
+        Args:
+            client: asks for tokens.
+            allowed: the hosts that may get a secret over http; None: none.
+        """
         self._client = client
         self._secrets = secrets
+        self._allowed = allowed if allowed is not None else AllowList()
         self._clock = clock
         self._tokens: dict[ClientCredentialsAuth, _Token] = {}
         self._locks: dict[ClientCredentialsAuth, asyncio.Lock] = {}
 
-    async def secret(self, name: str, redaction: Redaction) -> str:
+    async def secret(self, redaction: Redaction, *uses: Use) -> str:
         """A secret as a value of its own; from here on `redaction` covers it.
 
-        Raises: CallFault: it is not set, or no request can carry it.
-        """
-        value = await asyncio.to_thread(self._secrets.get, name)  # it may wait for a database
-        redaction.cover(value, name)
-        if not value.isascii() or not value.isprintable():
-            raise failure(f"the secret {name} holds characters that a header cannot carry; set it again")
-        return value
+        Args:
+            uses: all places that it, or what it is worth, is about to go to.
 
-    async def apply(self, auths: Sequence[Auth], request: LaidOut, redaction: Redaction) -> LaidOut:
+        Raises: CallFault: it is not set, may not go there, or no request can carry it.
+        """
+        name = uses[0].secret
+        found = await asyncio.to_thread(self._secrets.get, name)  # it may wait for a database
+        for use in uses:
+            fault = found.bounds.fault(use, self._allowed)
+            if fault is not None:
+                raise failure(f"nothing was sent: the secret {name}: {fault}")
+        redaction.cover(found.value, name)
+        if not found.value.isascii() or not found.value.isprintable():
+            raise failure(f"the secret {name} holds characters that a header cannot carry; set it again")
+        return found.value
+
+    async def apply(
+        self, auths: Sequence[Auth], request: LaidOut, redaction: Redaction, *, tool: str | None
+    ) -> LaidOut:
         """The request with all of `auths`.
 
-        Raises: CallFault: a secret is missing or unusable, or no token could be fetched.
+        Args:
+            tool: whose call it is; None: a connection that several tools share.
+
+        Raises: CallFault: a secret is missing, unusable or not for this address, or no token could be fetched.
         """
+        to = request.url
         for auth in auths:
             match auth:
                 case ApiKeyAuth():
-                    request = _with_key(request, auth, await self.secret(auth.secret, redaction))
+                    request = _with_key(request, auth, await self.secret(redaction, Use(auth.secret, to, tool)))
                 case BearerAuth():
-                    request = _authorized(request, f"Bearer {await self.secret(auth.secret, redaction)}")
+                    value = await self.secret(redaction, Use(auth.secret, to, tool))
+                    request = _authorized(request, f"Bearer {value}")
                 case BasicAuth():
-                    pair = await self._pair(auth.secret, "user:password", redaction)
+                    pair = await self._pair(redaction, "user:password", Use(auth.secret, to, tool))
                     request = _authorized(request, f"Basic {base64.b64encode(pair.encode()).decode()}")
                 case ClientCredentialsAuth():
-                    request = _authorized(request, f"Bearer {await self._token(auth, redaction)}")
+                    token = await self._token(auth, redaction, *token_uses(auth, to, tool))
+                    request = _authorized(request, f"Bearer {token}")
         return request
+
+    async def environment(self, server: McpStdioServer, redaction: Redaction) -> dict[str, str]:
+        """All variables that an MCP server over stdio is started with. Raises: CallFault: as `secret`."""
+        uses = dict(zip(server.secret_env, server_uses(server, None), strict=True))
+        return server.env | {name: await self.secret(redaction, use) for name, use in uses.items()}
+
+    async def check(self, server: McpStdioServer | McpHttpServer, tool: str | None) -> None:
+        """Raises: CallFault: a secret that the server takes is missing, or not for it or this tool."""
+        for use in server_uses(server, tool):
+            await self.secret(Redaction(), use)
 
     def forget(self, auths: Sequence[Auth]) -> None:
         """The service refused the credentials: the next call fetches new tokens."""
@@ -86,15 +126,16 @@ class Credentials:
             if isinstance(auth, ClientCredentialsAuth):
                 self._tokens.pop(auth, None)
 
-    async def _pair(self, name: str, form: str, redaction: Redaction) -> str:
-        pair = await self.secret(name, redaction)
+    async def _pair(self, redaction: Redaction, form: str, *uses: Use) -> str:
+        name = uses[0].secret
+        pair = await self.secret(redaction, *uses)
         redaction.cover_pair(pair, name)
         if ":" not in pair:
             raise failure(f"the secret {name} is not written as {form}; set it again")
         return pair
 
-    async def _token(self, auth: ClientCredentialsAuth, redaction: Redaction) -> str:
-        pair = await self._pair(auth.secret, "client_id:client_secret", redaction)
+    async def _token(self, auth: ClientCredentialsAuth, redaction: Redaction, *uses: Use) -> str:
+        pair = await self._pair(redaction, "client_id:client_secret", *uses)
         # One request fetches, the others that came meanwhile wait for it.
         async with self._locks.setdefault(auth, asyncio.Lock()):
             token = self._tokens.get(auth)

@@ -20,7 +20,7 @@ from tools.outcome import NO_CONTENT, CallFault, failure, refusal, shorten
 from tools.redaction import Redaction
 from tools.redirects import send_following
 from tools.request_layout import LaidOut, lay_out
-from tools.secrets import SecretSource
+from tools.secret_bounds import Use
 from tools.spec import CallStatus, HttpBackend, SideEffect, ToolSpec
 from tools.transport import public_form
 from tools.webhook_signature import signature_headers
@@ -47,12 +47,12 @@ class HttpCaller:
     def __init__(
         self,
         client: httpx2.AsyncClient,
-        secrets: SecretSource,
+        credentials: Credentials,
         *,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._client = client
-        self._credentials = Credentials(client, secrets)
+        self._credentials = credentials
         self._now = now
 
     async def call(self, spec: ToolSpec, backend: HttpBackend, arguments: Mapping[str, Any], *, call_id: str) -> str:
@@ -74,7 +74,7 @@ class HttpCaller:
         try:
             request = await self._request(spec, backend, arguments, call_id, redaction)
             address = public_form(request.url)
-            response = await self._send(request)
+            response = await self._send(request, redaction)
             if response.status_code == 401:
                 self._credentials.forget(backend.auth)
             try:
@@ -92,9 +92,9 @@ class HttpCaller:
             told = f"{address} broke off: {_reason(e, redaction)}"
             raise failure(told, transient=is_broken, may_have_run=not never_left) from e
 
-    async def _send(self, request: httpx2.Request) -> httpx2.Response:
+    async def _send(self, request: httpx2.Request, redaction: Redaction) -> httpx2.Response:
         if request.method in _READING and "content-length" not in request.headers:
-            return await send_following(self._client, request)
+            return await send_following(self._client, request, hidden=redaction)
         return await self._client.send(request, stream=True, follow_redirects=False)
 
     async def _request(
@@ -104,9 +104,10 @@ class HttpCaller:
             laid = _in_query_or_body(backend, arguments)
         else:
             named = {placed.secret for placed in backend.layout.placements if placed.secret is not None}
-            values = {name: await self._credentials.secret(name, redaction) for name in sorted(named)}
+            uses = [Use(name, backend.url, spec.name) for name in sorted(named)]
+            values = {use.secret: await self._credentials.secret(redaction, use) for use in uses}
             laid = lay_out(backend, backend.layout, arguments, values.__getitem__)
-        laid = await self._credentials.apply(backend.auth, laid, redaction)
+        laid = await self._credentials.apply(backend.auth, laid, redaction, tool=spec.name)
         headers = {"accept": "application/json", **backend.headers, **laid.headers}
         if laid.cookies:
             headers["cookie"] = "; ".join(laid.cookies)
@@ -115,7 +116,8 @@ class HttpCaller:
             # A service that knows the header does the work once, however often the request arrives.
             headers["idempotency-key"] = key
         if backend.signing_secret is not None:
-            secret = await self._credentials.secret(backend.signing_secret, redaction)
+            use = Use(backend.signing_secret, laid.url, spec.name)
+            secret = await self._credentials.secret(redaction, use)
             headers |= signature_headers(backend.signing_secret, secret, key, laid.content or b"", self._now())
         return self._client.build_request(backend.method, laid.url, content=laid.content, headers=headers, timeout=None)
 

@@ -12,16 +12,16 @@ The table itself is made by the database's migrations (or `tools.tables.metadata
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Connection, Engine, Row, and_, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, Row, and_, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from tools.errors import CallNotFound, CallNotUnknown, JournalUnavailable
+from tools.errors import BadRetention, CallNotFound, CallNotUnknown, JournalUnavailable
 from tools.outcome import NO_CONTENT, CallResult, error_text, storable, unknown_effect
 from tools.spec import CallStatus, SideEffect, ToolSpec
 from tools.tables import tool_calls, tools
@@ -29,6 +29,11 @@ from tools.tables import tool_calls, tools
 STARTED = "started"
 GRACE = timedelta(seconds=60)
 """Beyond a call's own time limit: clocks that differ, a database that is slow to take the outcome."""
+
+KEPT_AT_LEAST = timedelta(hours=24)
+"""A row is what a repetition of its call is answered by; services keep keys about as long."""
+_CHUNK = 100
+"""Conditions of one statement."""
 
 _calls = tool_calls.c
 
@@ -207,6 +212,18 @@ class Journal:
             raise CallNotUnknown(f"tool call {call_id!r} is {record.status}: only an unknown one can be settled")
         return record
 
+    def purge(self, before: datetime) -> int:
+        """Removes the calls that ended before an instant, and says how many; those that have not ended, and those whose end
+        nobody knows yet, stay.
+
+        Raises: BadRetention: a call that ended then may be repeated still.
+        """
+        check_retention(before, self._now())
+        is_over = _calls.status.not_in((STARTED, CallStatus.UNKNOWN.value))
+        ended = func.coalesce(_calls.settled_at, _calls.finished_at)
+        with self._transaction() as connection:
+            return connection.execute(delete(tool_calls).where(is_over, ended < before)).rowcount
+
     def _row(self, spec: ToolSpec, arguments: Mapping[str, Any], call_id: str, owner: str) -> dict[str, Any]:
         return {
             "call_id": call_id,
@@ -246,6 +263,39 @@ class Journal:
             raise JournalUnavailable(
                 f"the journal of tool calls failed: {cause}; check that the database runs and that there is room on its disk"
             ) from e
+
+
+def check_retention(before: datetime, now: datetime) -> None:
+    """Raises: BadRetention."""
+    if before > now - KEPT_AT_LEAST:
+        raise BadRetention(
+            f"{before.isoformat()}: records are kept for {KEPT_AT_LEAST.total_seconds() / 3600:.0f} hours at least, since "
+            "repetitions of a call are answered from them; give an earlier time"
+        )
+
+
+def open_calls(connection: Connection, prefixes: Sequence[str]) -> list[tuple[str, str]]:
+    """Id and status of the calls that have not ended, or of whose end nothing is known, of all whose ids begin so."""
+    found: list[tuple[str, str]] = []
+    for chunk in _chunks(prefixes):
+        is_open = _calls.status.in_((STARTED, CallStatus.UNKNOWN.value))
+        query = select(_calls.call_id, _calls.status).where(is_open, _begins(chunk)).order_by(_calls.seq)
+        found += [(row.call_id, row.status) for row in connection.execute(query)]
+    return found
+
+
+def remove_calls(connection: Connection, prefixes: Sequence[str]) -> int:
+    """Within the caller's transaction, the rows of all calls whose ids begin so; none of them may be open."""
+    return sum(connection.execute(delete(tool_calls).where(_begins(chunk))).rowcount for chunk in _chunks(prefixes))
+
+
+def _chunks(prefixes: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(prefixes), _CHUNK):
+        yield prefixes[start : start + _CHUNK]
+
+
+def _begins(prefixes: Sequence[str]) -> ColumnElement[bool]:
+    return or_(*(_calls.call_id.startswith(prefix, autoescape=True) for prefix in prefixes))
 
 
 def is_same_call(record: CallRecord, spec: ToolSpec, arguments: Mapping[str, Any]) -> bool:

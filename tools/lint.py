@@ -12,6 +12,7 @@ from typing import Any
 
 from tools.likeness import near_pairs, squashed, words
 from tools.spec import ToolSpec
+from tools.typed_credentials import typed_credential
 
 MAX_PARAMETERS = 12
 """At the top level."""
@@ -39,6 +40,8 @@ class Rule(StrEnum):
     """There are parameters, and nothing says which ones a call needs."""
     REQUIRED_UNDEFINED = "required-undefined"
     """A required parameter that is not described among the properties."""
+    TYPED_CREDENTIAL = "typed-credential"
+    """Registered before such definitions were refused."""
     TOOLS_ALIKE = "tools-alike"
     """Another registered tool has nearly the same name or description."""
 
@@ -84,6 +87,9 @@ def lint_all(specs: Sequence[ToolSpec], others: Sequence[ToolSpec] = ()) -> list
 def _alone(spec: ToolSpec) -> Iterator[Finding]:
     for path, rule, message, remedy in (*_of_tool(spec), *_of_schema(spec.parameters, "$.parameters")):
         yield Finding(spec.name, path, rule, message, remedy)
+    if (typed := typed_credential(spec)) is not None:
+        remedy = "register it anew so (--replace), and have the service give out another key"
+        yield Finding(spec.name, "$.backend", Rule.TYPED_CREDENTIAL, typed, remedy)
 
 
 _Found = tuple[str, Rule, str, str]

@@ -7,7 +7,7 @@ call has, and is never opened again; `tools.mcp_sessions` opens another.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
 from typing import Any, TypeVar
 
 import httpx2
@@ -26,10 +26,13 @@ from mcp_types import (
 )
 from pydantic import BaseModel, Field
 
+from tools.http_auth import Credentials
 from tools.mcp_questions import Asker, CallsThatAsk
 from tools.mcp_stdio import stdio_transport
 from tools.outcome import shorten
-from tools.spec import McpHttpServer, McpStdioServer
+from tools.redaction import Redaction
+from tools.request_layout import LaidOut
+from tools.spec import Auth, McpHttpServer, McpStdioServer
 from tools.stderr_tail import StderrTail
 from tools.transport import MAX_BODY_BYTES, Outbound, public_form
 
@@ -62,7 +65,24 @@ class SessionLost(Exception):
 class McpSession:
     """Opens at construction, in the background; needs a running event loop."""
 
-    def __init__(self, server: McpServer, outbound: Outbound, *, open_limit_s: float) -> None:
+    def __init__(
+        self,
+        server: McpServer,
+        outbound: Outbound,
+        *,
+        open_limit_s: float,
+        credentials: Credentials | None = None,
+        redaction: Redaction | None = None,
+    ) -> None:
+        """
+        Args:
+            credentials: gives the values of the secrets that the server takes; None: it takes none.
+            redaction: covers what its connections carry; None: nobody reads what comes back but by `tools`.
+        """
+        self._redaction = redaction if redaction is not None else Redaction()
+        self.environment: dict[str, str] | None = None
+        """What the server was started with; None: not yet, or it is not started here."""
+        self._credentials = credentials
         self._server = server
         self._outbound = outbound
         self._open_limit_s = open_limit_s
@@ -107,7 +127,7 @@ class McpSession:
             for _ in range(MAX_PAGES):
                 request = ListToolsRequest(params=PaginatedRequestParams(cursor=cursor))
                 page = await self._answer(client.session.send_request(request, _ToolsPage))
-                found.extend(page.tools)
+                found.extend(self._redaction.clean_json(page.tools))
                 cursor = page.next_cursor
                 if cursor is None:
                     break
@@ -194,12 +214,15 @@ class McpSession:
     async def _open(self) -> AsyncIterator[Client]:
         async with contextlib.AsyncExitStack() as stack:
             if isinstance(self._server, McpStdioServer):
+                self.environment = await self._environment(self._server)
                 self._stderr = StderrTail(on_end=self._stderr_ended)
-                transport = stdio_transport(self._server, self._stderr.file, limit=MAX_BODY_BYTES)
+                started = self._server.model_copy(update={"env": self.environment})
+                transport = stdio_transport(started, self._stderr.file, limit=MAX_BODY_BYTES)
             else:
                 http = await stack.enter_async_context(
                     self._outbound.client(
                         headers=self._server.headers,
+                        auth=self._auth(self._server.auth),
                         timeout=httpx2.Timeout(self._open_limit_s, read=None),
                         cookies=True,  # some servers keep a session on one machine by them
                     )
@@ -213,6 +236,12 @@ class McpSession:
             if self._stderr is not None:
                 self._stderr.handed_over()
             yield client
+
+    async def _environment(self, server: McpStdioServer) -> dict[str, str]:
+        return await self._credentials.environment(server, self._redaction) if self._credentials else server.env
+
+    def _auth(self, auths: Sequence[Auth]) -> httpx2.Auth | None:
+        return _EachRequest(auths, self._credentials, self._redaction) if auths and self._credentials else None
 
     async def _on_question(self, context: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult:
         return await self._asking.ask(params)
@@ -234,9 +263,29 @@ class McpSession:
         cause = root_cause(error)
         if isinstance(cause, FileNotFoundError) and isinstance(self._server, McpStdioServer):
             return f"there is no command {self._server.command!r}"
-        told = shorten(str(cause), 200) or type(cause).__name__
-        written = self._stderr.text() if self._stderr is not None else ""
+        told = shorten(self._redaction.clean(str(cause)), 200) or type(cause).__name__
+        written = self._redaction.clean(self._stderr.text()) if self._stderr is not None else ""
         return f"{told} (it wrote: {shorten(written, 300)})" if written else told
+
+
+class _EachRequest(httpx2.Auth):
+    """Puts credentials on each request of a connection, so that a secret that was changed or bound elsewhere counts at once."""
+
+    def __init__(self, auths: Sequence[Auth], credentials: Credentials, redaction: Redaction) -> None:
+        self._auths = auths
+        self._credentials = credentials
+        self._redaction = redaction
+
+    async def async_auth_flow(self, request: httpx2.Request) -> AsyncGenerator[httpx2.Request, httpx2.Response]:
+        bare = LaidOut(str(request.url))
+        laid = await self._credentials.apply(self._auths, bare, self._redaction, tool=None)
+        request.url = httpx2.URL(laid.url)
+        request.headers.update(laid.headers)
+        if laid.cookies:
+            request.headers["cookie"] = "; ".join(filter(None, (request.headers.get("cookie"), *laid.cookies)))
+        response = yield request
+        if response.status_code == 401:
+            self._credentials.forget(self._auths)
 
 
 def describe(server: McpServer) -> str:

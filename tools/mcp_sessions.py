@@ -17,12 +17,15 @@ from mcp_types import INVALID_PARAMS, CallToolResult, EmbeddedResource, TextCont
 from pydantic import ValidationError
 
 from tools.held_calls import HeldCall, HeldCalls
+from tools.http_auth import Credentials
 from tools.mcp_definition import Definition, digest
 from tools.mcp_questions import Asker
 from tools.mcp_session import McpServer, McpSession, SessionLost, describe
 from tools.outcome import CallFault, failure, refusal
 from tools.question import Answer, Question
-from tools.spec import CallStatus, McpBackend
+from tools.redaction import Redaction
+from tools.request_secrets import server_uses
+from tools.spec import CallStatus, McpBackend, McpStdioServer
 from tools.transport import Outbound
 
 DefinitionWatch: TypeAlias = Callable[[McpServer, Mapping[str, Definition]], Awaitable[None]]
@@ -40,6 +43,7 @@ class McpSessions:
         open_limit_s: float = OPEN_LIMIT_S,
         watch: DefinitionWatch | None = None,
         held: HeldCalls | None = None,
+        credentials: Credentials | None = None,
     ) -> None:
         """
         Args:
@@ -47,7 +51,10 @@ class McpSessions:
             open_limit_s: bounds starting a server and shaking hands with it, apart from any call's own limit.
             watch: is told what servers offer; None: nobody is.
             held: the calls that wait for a user's answer; None: made here.
+            credentials: gives the values of secrets that servers take; None: no server takes any.
         """
+        self._credentials = credentials
+        self._redactions: dict[str, Redaction] = {}
         self._watch = watch
         self._held = held if held is not None else HeldCalls()
         self._watched: set[McpSession] = set()
@@ -57,39 +64,40 @@ class McpSessions:
         self._leaving: list[McpSession] = []
 
     async def call(
-        self, backend: McpBackend, arguments: dict[str, object], *, repeatable: bool, answer: Answer | None = None
+        self,
+        backend: McpBackend,
+        arguments: dict[str, object],
+        *,
+        tool: str,
+        repeatable: bool,
+        answer: Answer | None = None,
     ) -> str:
-        """The tool's answer as text.
+        """The tool's answer as text, without the secrets that its connection carries.
 
         Args:
+            tool: the name that it is registered by.
             repeatable: the call may be sent again when the connection broke under it, or when the one that asked is gone.
             answer: to what an earlier call of the same tool with the same arguments asked.
 
         Raises: CallFault: rejected by the tool, failed, quarantined, or it asks the user something. The time limit is the
             caller's.
         """
-        server = backend.server
+        redaction = self._redaction(backend.server)
         try:
-            result = await self._conclude(backend, self._begun(backend, arguments, repeatable, answer))
-        except SessionLost as e:
-            lost = "broke off, and it is not known whether the tool ran" if e.was_open else "cannot be opened"
-            raise failure(f"the MCP server ({describe(server)}) {lost}: {e}", may_have_run=e.was_open) from e
-        except MCPError as e:
-            if e.code == INVALID_PARAMS:
-                raise refusal(e.message) from e
-            raise failure(f"the MCP server ({describe(server)}) answered with an error: {e.message}") from e
-        except (
-            ValidationError,
-            RuntimeError,
-        ) as e:  # how the SDK says that an answer breaks the protocol or the tool's own schema
-            raise failure(f"the MCP server ({describe(server)}) gave an answer that cannot be used: {e}") from e
-        if result.is_error:
-            raise refusal(result_text(result) or "the tool reported an error without saying which")
-        return result_text(result)
+            await self._check_secrets(backend.server, tool)
+            return redaction.clean(await self._exchange(backend, self._begun(backend, arguments, repeatable, answer)))
+        except CallFault as e:
+            # Its cause is dropped too: it may quote what the server was sent.
+            raise e.reworded(redaction.clean(str(e))) from None
 
     async def tools(self, server: McpServer) -> list[Definition]:
-        """What a server offers. Raises: SessionLost, MCPError, ValidationError."""
-        return await self._session(server).tools()
+        """What a server offers. Raises: SessionLost, MCPError, ValidationError; CallFault: a secret that it takes."""
+        await self._check_secrets(server, None)
+        return await (await self._session(server)).tools()
+
+    def shown(self, server: McpServer, error: Exception) -> str:
+        """An error of `tools`, without the secrets that the connection carries."""
+        return self._redaction(server).clean(str(error))
 
     def unanswered(self, server: McpServer, since: float) -> None:
         """Tells the server's session that a call begun at `since` (the loop's clock) ran out of time."""
@@ -124,12 +132,41 @@ class McpSessions:
             )
         return HeldCall(lambda asker: self._call(backend, arguments, repeatable, asker), at_hand=answer)
 
+    async def _check_secrets(self, server: McpServer, tool: str | None) -> None:
+        """Raises: CallFault: the server takes a secret that is not set, or not for it or this tool."""
+        if self._credentials is not None:
+            await self._credentials.check(server, tool)
+        elif server_uses(server, tool):
+            raise failure("the server takes secrets, and none are kept here")
+
+    async def _exchange(self, backend: McpBackend, call: HeldCall) -> str:
+        server = backend.server
+        try:
+            result = await self._conclude(backend, call)
+        except SessionLost as e:
+            lost = "broke off, and it is not known whether the tool ran" if e.was_open else "cannot be opened"
+            raise failure(f"the MCP server ({describe(server)}) {lost}: {e}", may_have_run=e.was_open) from e
+        except MCPError as e:
+            if e.code == INVALID_PARAMS:
+                raise refusal(e.message) from e
+            raise failure(f"the MCP server ({describe(server)}) answered with an error: {e.message}") from e
+        except (
+            ValidationError,
+            RuntimeError,
+        ) as e:  # how the SDK says that an answer breaks the protocol or the tool's own schema
+            raise failure(f"the MCP server ({describe(server)}) gave an answer that cannot be used: {e}") from e
+        if result.is_error:
+            raise refusal(result_text(result) or "the tool reported an error without saying which")
+        return result_text(result)
+
     async def _conclude(self, backend: McpBackend, call: HeldCall) -> CallToolResult:
         """Raises: CallFault: the call asks and is kept; whatever it failed with."""
         asked = await call.next()
         if isinstance(asked, CallToolResult):
             return asked
-        question = Question(call=call.id, message=asked.message, requested=dict(asked.requested_schema))
+        redaction = self._redaction(backend.server)
+        requested = redaction.clean_json(dict(asked.requested_schema))
+        question = Question(call=call.id, message=redaction.clean(asked.message), requested=requested)
         self._held.keep(call)
         raise CallFault(
             CallStatus.INPUT_REQUIRED, f"{backend.remote_name} asks the user: {question.message}", question=question
@@ -139,14 +176,14 @@ class McpSessions:
         self, backend: McpBackend, arguments: dict[str, object], repeatable: bool, asker: Asker
     ) -> CallToolResult:
         kept = self._sessions.get(_key(backend.server))
-        session = self._session(backend.server)
+        session = await self._session(backend.server)
         try:
             return await self._checked_call(session, backend, arguments, asker)
         except SessionLost as e:
             # Only a session that was open before is worth a second try: a server that died of this call would again.
             if not (e.was_open and repeatable and session is kept):
                 raise
-        return await self._checked_call(self._session(backend.server), backend, arguments, asker)
+        return await self._checked_call(await self._session(backend.server), backend, arguments, asker)
 
     async def _checked_call(
         self, session: McpSession, backend: McpBackend, arguments: dict[str, object], asker: Asker
@@ -171,14 +208,34 @@ class McpSessions:
                 f"accepts that (hone tools diff, hone tools accept)",
             )
 
-    def _session(self, server: McpServer) -> McpSession:
+    async def _session(self, server: McpServer) -> McpSession:
         key = _key(server)
+        await self._retire_outdated(server, self._sessions.get(key))
         session = self._sessions.get(key)
         if session is None or session.retired:
             if session is not None:
                 self._leaving = [old for old in self._leaving if not old.ended] + [session]
-            session = self._sessions[key] = McpSession(server, self._outbound, open_limit_s=self._open_limit_s)
+            session = self._sessions[key] = McpSession(
+                server,
+                self._outbound,
+                open_limit_s=self._open_limit_s,
+                credentials=self._credentials,
+                redaction=self._redaction(server),
+            )
         return session
+
+    async def _retire_outdated(self, server: McpServer, session: McpSession | None) -> None:
+        """A program keeps the secrets that it was started with: where they were changed, another one is started."""
+        if session is None or session.environment is None or not isinstance(server, McpStdioServer):
+            return
+        if server.secret_env and self._credentials is not None:
+            now = await self._credentials.environment(server, self._redaction(server))
+            if now != session.environment:
+                session.retire()
+
+    def _redaction(self, server: McpServer) -> Redaction:
+        """The secrets that this server's connections have carried."""
+        return self._redactions.setdefault(_key(server), Redaction())
 
 
 def result_text(result: CallToolResult) -> str:

@@ -40,6 +40,11 @@ class Presence:
         self._file.close()
 
 
+def is_anyone_here(folder: Path) -> bool:
+    """Whether a process of this home lives."""
+    return any(not _is_free(path) for path in folder.glob(f"*{SUFFIX}"))
+
+
 def _hold(path: Path) -> IO[bytes]:
     while True:
         file = path.open("ab")

@@ -10,6 +10,7 @@ import base64
 import re
 from collections.abc import Iterator
 from html.entities import codepoint2name
+from typing import Any
 
 MIN_CHARS = 4
 """A shorter secret is no secret, and taking it out would tear unrelated text apart."""
@@ -51,6 +52,20 @@ class Redaction:
         if cut and self._shown_as:
             text = text[: -_LONGEST_FORM * max(map(len, self._shown_as))]
         return text
+
+    def clean_json(self, value: Any) -> Any:
+        """JSON with each of its strings cleaned, names of members among them."""
+        if not self._shown_as:
+            return value
+        match value:
+            case str():
+                return self.clean(value)
+            case list():
+                return [self.clean_json(part) for part in value]
+            case dict():
+                return {self.clean(name): self.clean_json(part) for name, part in value.items()}
+            case _:
+                return value
 
     def _replaced(self, text: str) -> str:
         for covered in sorted(self._shown_as, key=len, reverse=True):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tools.outcome import CallFault
+from tools.outcome import CallFault, failure
 from tools.parameter_styles import encoded, header_value, path_value, plain, query_pairs
 from tools.spec import CallStatus, HttpBackend, Place, Placement, RequestLayout, Style
 
@@ -82,6 +82,8 @@ def layout_problem(backend: HttpBackend, properties: Collection[str]) -> str | N
     lost = sorted(set(placed) - set(properties))
     if lost:
         return f"the request takes {lost[0]!r}, which is no argument"
+    if placeholders(_authority(backend.url)):
+        return f"the address {backend.url!r} leaves its host to an argument; register one with its real host"
     in_path = {p.name for p in backend.layout.placements if p.place is Place.PATH}
     if in_path != placeholders(backend.url):
         return f"the address has {sorted(placeholders(backend.url))}, the layout fills {sorted(in_path)}"
@@ -117,6 +119,10 @@ def _filled(url: str, values: Mapping[str, tuple[Placement, Any]]) -> str:
         placed, value = values[name]
         return path_value(name, value, placed.style, explode=placed.explode)
 
+    if placeholders(_authority(url)):  # whoever writes the arguments would choose who gets the credentials
+        raise failure(
+            f"the address {url!r} leaves its host to an argument; the tool must be registered with its real host"
+        )
     path, mark, query = url.partition("?")
     segments = path.split("/")
     for index, segment in enumerate(segments):
@@ -126,6 +132,12 @@ def _filled(url: str, values: Mapping[str, tuple[Placement, Any]]) -> str:
                 names = ", ".join(_PLACEHOLDER.findall(segment))
                 raise _bad(f"{names}: a part of the address; it cannot be empty, '.' or '..'")
     return "/".join(segments) + mark + query
+
+
+def _authority(url: str) -> str:
+    """Scheme and host."""
+    scheme, mark, rest = url.partition("://")
+    return scheme + mark + re.split(r"[/?#\\]", rest, maxsplit=1)[0]
 
 
 def _header(placed: Placement, value: Any) -> str:

@@ -1,7 +1,8 @@
 """The stored secrets of tools: named, versioned, sealed at rest, written and never read back but for a call.
 
 A new value is a new version; the one before is retired, which erases its sealed value and keeps its dates. A master key
-that is missing or wrong stops what needs it before anything is written.
+that is missing or wrong stops what needs it before anything is written. Each value has its bounds: where it may be sent
+(`tools.secret_bounds`). They are kept in clear, and whoever has not the value cannot give it others but on this machine.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -17,6 +18,7 @@ from tools.envelope import MasterKey, Sealed, rewrap, seal, unseal
 from tools.errors import BadSecret, SecretError, SecretLocked, UnknownSecret
 from tools.master_keys import MasterKeys
 from tools.redaction import MIN_CHARS
+from tools.secret_bounds import Bounds
 from tools.spec import SecretName
 from tools.tables import secrets
 
@@ -41,6 +43,8 @@ class StoredSecret:
     """When this version was; UTC."""
     opens: bool
     """Whether the master key that seals it is here."""
+    bounds: Bounds
+    """Without hosts: set before hosts were asked for, so it is sent nowhere until they are named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,31 +70,65 @@ class SecretStore:
         """Where the master keys are."""
         return self._keys.place
 
-    def set(self, name: str, value: str) -> StoredSecret:
+    def set(
+        self, name: str, value: str, *, hosts: Sequence[str] | None = None, tools: Sequence[str] | None = None
+    ) -> StoredSecret:
         """Keeps a value; white space around it is left out, as it is of a variable.
 
+        Args:
+            hosts: where it may be sent; None: where the value before might.
+            tools: names of those that may send it, empty for any; None: as the value before.
+
         Raises:
-            BadSecret: the name is none, or no request could carry the value.
+            BadSecret: the name is none, no request could carry the value, or there are no hosts.
             SecretLocked: other secrets are sealed under a master key that is not here.
             BadMasterKey: the keys cannot be read.
         """
         check_name(name)
         value = _carriable(name, value)
+        check_bounds(hosts, tools)
         now = self._now()
         with self._engine.begin() as connection:
             _take_turns(connection)
-            self._keys_for(_rows(connection, _LIVE))
+            live = _rows(connection, _LIVE)
+            bounds = _renewed(name, next((row for row in live if row.name == name), None), hosts, tools)
+            self._keys_for(live)
             key = self._keys.first()
             before, first = _history(connection, name)
             version = before + 1
             _retire(connection, name, now)
             sealed = seal(value, name, version, key)
-            row = {"name": name, "version": version, "created_at": now, **_columns(sealed)}
+            row = {"name": name, "version": version, "created_at": now, **_columns(sealed), **_kept(bounds)}
             connection.execute(sa.insert(secrets).values(row))
-        return StoredSecret(name, version, _utc(first) if first is not None else now, now, opens=True)
+        return StoredSecret(name, version, _utc(first) if first is not None else now, now, opens=True, bounds=bounds)
 
-    def find(self, name: str) -> str | None:
-        """The value; None: no secret of that name is stored.
+    def bind(self, name: str, *, hosts: Sequence[str], tools: Sequence[str] = ()) -> Bounds:
+        """Gives a value other bounds, in place of those that it has; it takes no key. For whoever has the machine: over HTTP
+        other hosts come with a value alone, so that nobody has a value sent to them that they do not know.
+
+        Raises: UnknownSecret: it is not stored; BadSecret: it is no name, or these are no bounds.
+        """
+        check_name(name)
+        check_bounds(hosts, tools)
+        with self._engine.begin() as connection:
+            _take_turns(connection)
+            live = _rows(connection, _LIVE)
+            row = next((row for row in live if row.name == name), None)
+            if row is None:
+                raise UnknownSecret(_unknown(name, [row.name for row in live]))
+            bounds = _renewed(name, row, hosts, tools)
+            this = (secrets.c.name == name) & _LIVE
+            connection.execute(sa.update(secrets).where(this).values(_kept(bounds)))
+        return bounds
+
+    def bounds(self, name: str) -> Bounds | None:
+        """None: no secret of that name is stored."""
+        with self._engine.connect() as connection:
+            rows = _rows(connection, _LIVE & (secrets.c.name == name))
+        return _bounds(rows[0]) if rows else None
+
+    def find(self, name: str) -> tuple[str, Bounds] | None:
+        """The value, and where it may be sent; None: no secret of that name is stored.
 
         Raises: SecretLocked, BadMasterKey: it is stored and cannot be opened.
         """
@@ -101,7 +139,7 @@ class SecretStore:
         (row,) = rows
         # after the row: whoever changes the key writes it down before any row is wrapped with it
         key = self._keys_for(rows)[row.key_id]
-        return unseal(_sealed(row), row.name, row.version, key)
+        return unseal(_sealed(row), row.name, row.version, key), _bounds(row)
 
     def list(self) -> "list[StoredSecret]":
         """By name. Raises: BadMasterKey: the keys cannot be read."""
@@ -117,7 +155,7 @@ class SecretStore:
             rows = connection.execute(statement).all()
         here = {key.id for key in self._keys.read()}
         return [
-            StoredSecret(row.name, row.version, _utc(row.first), _utc(row.created_at), row.key_id in here)
+            StoredSecret(row.name, row.version, _utc(row.first), _utc(row.created_at), row.key_id in here, _bounds(row))
             for row in rows
         ]
 
@@ -189,6 +227,39 @@ def check_name(name: str) -> None:
             "this is no name of a secret: a name has capitals, digits and _, begins with a capital and has at most 64 "
             "characters; it is not the value"
         ) from None  # its cause would repeat it
+
+
+def check_bounds(hosts: Sequence[str] | None, tools: Sequence[str] | None = None) -> None:
+    """Raises: BadSecret: naming the entry."""
+    try:
+        Bounds.parse(hosts or (), tools or ())
+    except ValueError as e:
+        raise BadSecret(str(e)) from e
+
+
+def _renewed(name: str, row: Row | None, hosts: Sequence[str] | None, tools: Sequence[str] | None) -> Bounds:
+    """Raises: BadSecret: nobody named a host."""
+    before = _bounds(row) if row is not None else Bounds()
+    bounds = Bounds.parse(before.hosts if hosts is None else hosts, before.tools if tools is None else tools)
+    if not bounds.hosts:
+        raise BadSecret(no_hosts(name))
+    return bounds
+
+
+def no_hosts(name: str) -> str:
+    """What is told where nobody said where a value may be sent."""
+    return (
+        f"name the hosts that {name} may be sent to: hone secrets set {name} --host api.example.com "
+        '(over HTTP: "hosts": ["api.example.com"]); it goes nowhere else, whatever a tool asks for'
+    )
+
+
+def _kept(bounds: Bounds) -> dict[str, list[str]]:
+    return {"hosts": list(bounds.hosts), "tools": list(bounds.tools)}
+
+
+def _bounds(row: Row) -> Bounds:
+    return Bounds(tuple(row.hosts or ()), tuple(row.tools or ()))
 
 
 def _carriable(name: str, value: str) -> str:

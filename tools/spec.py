@@ -192,6 +192,9 @@ class McpStdioServer(_Frozen):
     command: str
     args: tuple[str, ...] = ()
     env: dict[str, str] = {}
+    # Left out of the stored form when unset, here and below, so that a definition from before them keeps its digest.
+    secret_env: dict[str, SecretName] = Field(default={}, exclude_if=lambda value: not value)
+    """Variables whose values are secrets."""
 
 
 class McpHttpServer(_Frozen):
@@ -200,6 +203,7 @@ class McpHttpServer(_Frozen):
     transport: Literal["http"] = "http"
     url: str
     headers: dict[str, str] = {}
+    auth: tuple[Auth, ...] = Field(default=(), exclude_if=lambda value: not value)
 
 
 class McpBackend(_Frozen):

@@ -50,6 +50,8 @@ secrets = Table(
     Column("key_id", String(16), doc="names the master key; null, as the two below, once the version is retired"),
     Column("data_key", LargeBinary),
     Column("sealed", LargeBinary),
+    Column("hosts", JSON, doc="where it may be sent; null: set before that was asked"),
+    Column("tools", JSON, doc="names of those that may send it; empty or null: any"),
     Column("created_at", DateTime(timezone=True), nullable=False),
     Column("retired_at", DateTime(timezone=True)),
 )

@@ -81,8 +81,18 @@ class Outbound:
         self._resolve = resolve if resolve is not None else SystemResolver()
         self._given_tls = tls
 
+    @property
+    def allowed(self) -> AllowList:
+        """What may be called beside public addresses."""
+        return self._allowed
+
     def client(
-        self, *, headers: Mapping[str, str] | None = None, timeout: httpx2.Timeout | None = None, cookies: bool = False
+        self,
+        *,
+        headers: Mapping[str, str] | None = None,
+        auth: httpx2.Auth | None = None,
+        timeout: httpx2.Timeout | None = None,
+        cookies: bool = False,
     ) -> httpx2.AsyncClient:
         """A client with connections of its own, to be closed by the caller. It follows no redirect by itself.
 
@@ -93,6 +103,7 @@ class Outbound:
         return httpx2.AsyncClient(
             transport=_GuardedTransport(self, self._tls),
             headers=headers,
+            auth=auth,
             timeout=timeout,
             cookies=CookieJar() if cookies else CookieJar(DefaultCookiePolicy(allowed_domains=())),
             trust_env=False,

@@ -19,7 +19,8 @@ from tools.importers.survey import Skipped
 from tools.json_schema import argument_errors
 from tools.outcome import NO_CONTENT
 from tools.request_secrets import secret_names
-from tools.secrets import PREFIX, EnvironmentSecrets
+from tools.secret_bounds import host_entry
+from tools.secrets import HOSTS_PREFIX, PREFIX, EnvironmentSecrets
 from tools.spec import CallStatus, ClientCredentialsAuth, HttpBackend, Place, ToolSpec
 from tools.transport import Outbound
 
@@ -43,8 +44,10 @@ async def check(document: Document) -> Report:
     async with _serving(document.root) as url:
         found = survey_openapi(document, Choice(base_url=url))
         report = Report(document.source, tools=len(found.tools), skipped=found.skipped)
-        named = {name for spec in found.tools for name in secret_names(_backend(spec))}
-        secrets = EnvironmentSecrets({PREFIX + name: CREDENTIAL for name in named})
+        named = {name for spec in found.tools for name in secret_names(spec)}
+        secrets = EnvironmentSecrets(
+            {PREFIX + name: CREDENTIAL for name in named} | {HOSTS_PREFIX + name: host_entry(url) for name in named}
+        )
         outbound = Outbound(AllowList.parse([url.removeprefix("http://")]))
         executor = Executor(outbound=outbound, secrets=secrets)
         try:

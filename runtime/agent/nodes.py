@@ -37,7 +37,7 @@ from runtime.decision import DecisionKind, Execute, Invalid, load_decision, pars
 from runtime.errors import PromptTooLong
 from runtime.policy.base import Policy
 from runtime.prompt import Prompt, Renderer
-from runtime.traces.schema import Span, ToolOutcome
+from runtime.traces.schema import Span, ToolOutcome, call_prefix
 from tools.json_schema import argument_errors
 from tools.outcome import CallResult, error_text
 from tools.question import Answer, read_answer
@@ -365,8 +365,8 @@ class Nodes:
 def _pending(span_id: str, decision: Execute) -> tuple[PendingCall, ...]:
     """Calls with ids that stay the same when a node is run again, so that a tool may tell a repetition."""
     trace, _, index = span_id.rpartition(".")
-    stem = trace.removeprefix("trace_")[:24]
-    return tuple(PendingCall(id=f"call_{stem}_{index}_{n}", call=call) for n, call in enumerate(decision.calls))
+    begins = call_prefix(trace)
+    return tuple(PendingCall(id=f"{begins}{index}_{n}", call=call) for n, call in enumerate(decision.calls))
 
 
 def _outcome(part: PendingCall, result: CallResult, shown: str) -> ToolOutcome:

@@ -6,8 +6,9 @@ over, so a turn that failed half-way leaves nothing behind.
 """
 
 import asyncio
+import contextlib
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from weakref import WeakValueDictionary
@@ -19,6 +20,7 @@ from runtime.agent.messages import EMPTY_DIGEST, Message, Reply, extend_digest, 
 from runtime.agent.tables import thread_heads
 from runtime.database import reading, utc_now, writing
 from runtime.decision import DecisionKind
+from runtime.errors import ThreadBusy
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +135,15 @@ class Threads:
         except BaseException:
             lock.release()
             raise
+
+    @contextlib.asynccontextmanager
+    async def alone(self, thread_id: str) -> AsyncIterator[None]:
+        """The thread held, without a turn. Raises: ThreadBusy: one runs in it."""
+        lock = self._lock(thread_id)
+        if lock.locked():
+            raise ThreadBusy(f"a turn of thread {thread_id!r} is running; try again when it has ended")
+        async with lock:
+            yield
 
     async def close(self, thread: OpenThread, *, reply: Reply | None, length: int) -> None:
         """Lets the thread go. With a reply, the turn becomes the thread's past; without, it never was."""

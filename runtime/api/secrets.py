@@ -17,11 +17,16 @@ class Value(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     value: SecretStr
+    hosts: list[str] | None = None
+    """Where it may be sent; None: where the value before might. They come with a value alone: whoever does not know it cannot
+    have it sent anywhere else."""
+    tools: list[str] | None = None
+    """Names of the tools that may send it, also with `*` and `?`; empty: any; None: as the value before."""
 
 
 @router.get("/v1/secrets")
 async def list_secrets(hone: Annotated[Services, Depends(services)]) -> dict[str, Any]:
-    """Names, versions and dates."""
+    """Names, versions, dates, and where each may be sent."""
     stored = await asyncio.to_thread(hone.secrets.list)
     return {"object": "list", "data": [_shown(secret) for secret in stored]}
 
@@ -29,7 +34,8 @@ async def list_secrets(hone: Annotated[Services, Depends(services)]) -> dict[str
 @router.put("/v1/secrets/{name}", response_model=None)
 async def set_secret(name: str, body: Value, hone: Annotated[Services, Depends(services)]) -> Response:
     """201: the first version of a name; 200: a new one, which calls use from now on."""
-    stored = await asyncio.to_thread(hone.secrets.set, name, body.value.get_secret_value())
+    value = body.value.get_secret_value()
+    stored = await asyncio.to_thread(hone.secrets.set, name, value, hosts=body.hosts, tools=body.tools)
     return JSONResponse(_shown(stored), status_code=201 if stored.version == 1 else 200)
 
 
@@ -55,4 +61,6 @@ def _shown(secret: StoredSecret) -> dict[str, Any]:
         "created_at": secret.created_at.isoformat(),
         "changed_at": secret.changed_at.isoformat(),
         "opens": secret.opens,
+        "hosts": list(secret.bounds.hosts),
+        "tools": list(secret.bounds.tools),
     }

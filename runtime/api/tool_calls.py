@@ -4,8 +4,9 @@ import asyncio
 from typing import Annotated, Any, Literal, TypeAlias
 
 from fastapi import APIRouter, Depends, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from runtime.database import compact
 from runtime.services import Services, services
 from tools.journal import CallRecord
 from tools.spec import CallStatus
@@ -43,6 +44,15 @@ async def list_calls(
         "data": [shown(record) for record in page],
         "next": page[-1].seq if len(page) == limit else None,
     }
+
+
+@router.delete("/v1/tool-calls")
+async def purge_calls(before: AwareDatetime, hone: Annotated[Services, Depends(services)]) -> dict[str, Any]:
+    """Removes the calls that ended, and the approvals that were settled, before an instant."""
+    calls = await asyncio.to_thread(hone.journal.purge, before)
+    approvals = await asyncio.to_thread(hone.approvals.purge, before)
+    await asyncio.to_thread(compact, hone.engine)
+    return {"object": "purge", "removed": {"calls": calls, "approvals": approvals}}
 
 
 @router.get("/v1/tool-calls/{call_id}")

@@ -3,17 +3,18 @@
 import asyncio
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Depends, Query, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 
-from runtime.api.tools import shown, shown_survey, warnings_on
+from runtime.api.tools import Limit, shown, shown_survey, warnings_on
 from runtime.errors import BadRequest
 from runtime.services import Services, services
 from tools.importers.openapi import Choice, Document, fetch_description, read_document, survey_openapi
 from tools.importers.openapi.document import as_document
 from tools.importers.openapi.source import is_url
-from tools.reach import within_reach
+from tools.listing import Wanted, page
+from tools.reach import check_reach, within_reach
 from tools.trimming import Change
 
 router = APIRouter()
@@ -50,16 +51,29 @@ async def import_tools(body: ImportRequest, hone: Annotated[Services, Depends(se
     """201: something was kept; 200: nothing was, and `skipped` says why."""
     document = await _document(body, hone)
     choice = Choice(tuple(body.only), body.base_url, body.secrets, body.prefix)
-    found = await within_reach(await asyncio.to_thread(survey_openapi, document, choice), hone.outbound)
+    found = await within_reach(
+        await asyncio.to_thread(survey_openapi, document, choice), hone.outbound, hone.secret_source
+    )
     kept = await asyncio.to_thread(hone.drafts.import_all, found, document.source, live=body.live, replace=body.replace)
     warnings = await asyncio.to_thread(warnings_on, hone, kept.tools)
     return JSONResponse({**shown_survey(kept), "warnings": warnings}, status_code=201 if kept.tools else 200)
 
 
 @router.get("/v1/tool-drafts")
-async def list_drafts(hone: Annotated[Services, Depends(services)]) -> dict[str, Any]:
-    drafts = await asyncio.to_thread(hone.drafts.list)
-    return {"object": "list", "data": [{**shown(draft.spec), "source": draft.source} for draft in drafts]}
+async def list_drafts(
+    hone: Annotated[Services, Depends(services)],
+    tag: Annotated[list[str] | None, Query()] = None,
+    owner: str | None = None,
+    limit: Limit = 200,
+    after: str | None = None,
+) -> dict[str, Any]:
+    """By name, as `/v1/tools` lists tools."""
+    drafts = {draft.spec.name: draft for draft in await asyncio.to_thread(hone.drafts.list)}
+    wanted = Wanted(tuple(tag or ()), owner)
+    fitting = [draft.spec for draft in drafts.values() if wanted.fits(draft.spec)]
+    specs, following = page(fitting, after=after, limit=limit)
+    data = [{**shown(spec), "source": drafts[spec.name].source} for spec in specs]
+    return {"object": "list", "data": data, "next": following}
 
 
 @router.get("/v1/tools/{name}/draft")
@@ -84,6 +98,8 @@ async def publish_draft(
     name: str, hone: Annotated[Services, Depends(services)], body: PublishRequest | None = None
 ) -> dict[str, Any]:
     replace = body.replace if body is not None else False
+    draft = await asyncio.to_thread(hone.drafts.get, name)
+    await check_reach(draft.spec, hone.outbound, hone.secret_source)
     (spec,) = await asyncio.to_thread(hone.drafts.publish, [name], replace=replace)
     return shown(spec)
 

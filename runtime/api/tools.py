@@ -6,20 +6,21 @@ Headers of endpoints and the environment of MCP servers may hold secrets: they a
 import asyncio
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
-from fastapi import APIRouter, Body, Depends, Response
+from fastapi import APIRouter, Body, Depends, Query, Response
 from fastapi.responses import JSONResponse
 from pydantic import Field, TypeAdapter, ValidationError
 
 from runtime.errors import BadRequest
 from runtime.services import Services, services
 from tools.errors import DuplicateTool
-from tools.holds import Standing
+from tools.holds import Standing, ToolState
 from tools.importers.http import http_tool
 from tools.importers.mcp import survey
 from tools.importers.survey import Survey
 from tools.lint import lint_all
+from tools.listing import Wanted, page
 from tools.reach import check_reach
 from tools.request_secrets import secret_names
 from tools.spec import BuiltinBackend, HttpBackend, McpBackend, McpHttpServer, McpStdioServer, ToolSpec
@@ -30,13 +31,25 @@ _SERVER: TypeAdapter[McpStdioServer | McpHttpServer] = TypeAdapter(
     Annotated[McpStdioServer | McpHttpServer, Field(discriminator="transport")]
 )
 
+Limit: TypeAlias = Annotated[int, Query(ge=1, le=1000)]
+
 
 @router.get("/v1/tools")
-async def list_tools(hone: Annotated[Services, Depends(services)]) -> dict[str, Any]:
-    """What is registered, held tools among it."""
-    specs = await asyncio.to_thread(hone.catalogue.registered)
+async def list_tools(
+    hone: Annotated[Services, Depends(services)],
+    tag: Annotated[list[str] | None, Query()] = None,
+    owner: str | None = None,
+    state: ToolState | None = None,
+    limit: Limit = 200,
+    after: str | None = None,
+) -> dict[str, Any]:
+    """What is registered, by name, held tools among it, with all of the tags; `after` is the `next` of the page before."""
+    wanted = Wanted(tuple(tag or ()), owner, state)
     standings = await asyncio.to_thread(hone.holds.standings)
-    return {"object": "list", "data": [standing(spec, standings) for spec in specs]}
+    registered = await asyncio.to_thread(hone.catalogue.registered)
+    fitting = [spec for spec in registered if wanted.fits(spec, standings.get(spec.name))]
+    specs, following = page(fitting, after=after, limit=limit)
+    return {"object": "list", "data": [standing(spec, standings) for spec in specs], "next": following}
 
 
 @router.get("/v1/tools/{name}")
@@ -67,7 +80,7 @@ async def register(body: Annotated[dict[str, Any], Body()], hone: Annotated[Serv
             {**shown_survey(dataclasses.replace(found, tools=tuple(added))), "warnings": warnings}, status_code=201
         )
     spec = http_tool(definition)
-    await check_reach(spec, hone.outbound)
+    await check_reach(spec, hone.outbound, hone.secret_source)
     (added,) = await asyncio.to_thread(hone.holds.register_all, Survey((spec,), ()), replace=replace)
     warnings = await asyncio.to_thread(warnings_on, hone, [added])
     standings = await asyncio.to_thread(hone.holds.standings)
@@ -99,7 +112,7 @@ async def _survey_mcp(definition: dict[str, Any], hone: Services) -> Survey:
             "or set allow_mcp_stdio (HONE_ALLOW_MCP_STDIO=true)",
             param="mcp.command",
         )
-    return await survey(server, hone.outbound, prefix=prefix)
+    return await survey(server, hone.outbound, prefix=prefix, secrets=hone.secret_source)
 
 
 def _add_all(hone: Services, found: Survey, replace: bool) -> list[ToolSpec]:
@@ -158,12 +171,14 @@ def shown_survey(found: Survey) -> dict[str, Any]:
 
 def _shown_backend(spec: ToolSpec) -> dict[str, Any]:
     match spec.backend:
-        case HttpBackend(url=url, method=method) as backend:
-            return {"kind": "http", "url": url, "method": method, "needs": secret_names(backend)}
+        case HttpBackend(url=url, method=method):
+            return {"kind": "http", "url": url, "method": method, "needs": secret_names(spec)}
         case McpBackend(server=McpHttpServer(url=url), remote_name=name):
-            return {"kind": "mcp", "transport": "http", "url": url, "remote_name": name}
+            described = {"kind": "mcp", "transport": "http", "url": url, "remote_name": name}
+            return described | {"needs": secret_names(spec)}
         case McpBackend(server=McpStdioServer(command=command), remote_name=name):
-            return {"kind": "mcp", "transport": "stdio", "command": command, "remote_name": name}
+            described = {"kind": "mcp", "transport": "stdio", "command": command, "remote_name": name}
+            return described | {"needs": secret_names(spec)}
         case BuiltinBackend(function=function):
             return {"kind": "builtin", "function": function}
         case _:

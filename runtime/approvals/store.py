@@ -5,7 +5,7 @@ Each step is one conditional UPDATE, so that of two that come at the same moment
 
 import builtins
 import uuid
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -142,6 +142,11 @@ class ApprovalStore:
         with writing(self._engine) as connection:
             connection.execute(sa.update(approvals).where(is_over).values(change))
             return _get(connection, approval_id)
+
+    def purge(self, before: datetime) -> int:
+        """Removes the questions that were settled before an instant, and says how many; open ones stay."""
+        with writing(self._engine) as connection:
+            return connection.execute(sa.delete(approvals).where(_c.settled_at < before)).rowcount
 
     def settle(self, approval_id: str) -> None:
         """The turn went on."""

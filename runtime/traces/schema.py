@@ -60,6 +60,11 @@ class TraceStatus(StrEnum):
     """The policy or the server broke; the spans up to then are kept."""
 
 
+def call_prefix(trace_id: str) -> str:
+    """How the ids of all calls of one turn begin."""
+    return f"call_{trace_id.removeprefix('trace_')[:24]}_"
+
+
 class Trace(_Record):
     id: str
     thread_id: str

@@ -165,6 +165,7 @@ def test_no_call_runs_twice_and_none_is_lost_however_often_the_server_is_killed(
     slowest = 0.0
     with serving(service.app()) as url:
         register(server.home, url)
+        monkeypatch.setenv("HONE_HOSTS_COUNTING", url.removeprefix("http://"))
         for _ in range(KILLS):
             if moments.random() < KILLED_AT_START:
                 server.begin()

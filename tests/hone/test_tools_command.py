@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi import FastAPI
@@ -10,7 +11,7 @@ from typer.testing import CliRunner
 
 from hone.__main__ import app
 from tests.tools.serving import serving
-from tools.errors import BadToolSpec, DestinationRefused
+from tools.errors import BadToolSpec, DestinationRefused, SecretOutOfBounds
 
 DEFINITION = {
     "name": "order",
@@ -47,3 +48,42 @@ def test_a_definition_that_is_no_json_is_named(tmp_path: Path) -> None:
     file.write_text("{\n oops")
     with pytest.raises(BadToolSpec, match=r"order\.json: line 2: not JSON"):
         CliRunner().invoke(app, ["tools", "add", str(file), "--home", str(tmp_path)], catch_exceptions=False)
+
+
+def test_tools_are_listed_by_tag_owner_and_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HONE_ALLOWED_NETWORKS", "127.0.0.1")
+    for name, tags, owner in (("a", ["travel"], "ann"), ("b", ["travel", "beta"], "ann"), ("c", ["food"], "bob")):
+        file = tmp_path / f"{name}.json"
+        file.write_text(json.dumps({**DEFINITION, "name": name, "tags": tags, "owner": owner}))
+        CliRunner().invoke(app, ["tools", "add", str(file), "--home", str(tmp_path)], catch_exceptions=False)
+    CliRunner().invoke(app, ["tools", "disable", "a", "--home", str(tmp_path)], catch_exceptions=False)
+
+    def listed(*options: str) -> list[str]:
+        arguments = ["tools", "list", *options, "--home", str(tmp_path), "--json", "-"]
+        return [tool["name"] for tool in json.loads(CliRunner().invoke(app, arguments).stdout)["tools"]]
+
+    assert listed("--tag", "travel") == ["a", "b"]
+    assert listed("--tag", "travel", "--tag", "beta") == ["b"]
+    assert listed("--owner", "bob") == ["c"]
+    assert listed("--owner", "ann", "--state", "active") == ["b"]
+    assert CliRunner().invoke(app, ["tools", "list", "--state", "gone"]).exit_code == 2
+    assert CliRunner().invoke(app, ["tools", "list", "--drafts", "--state", "active"]).exit_code == 2
+
+
+def test_a_secret_of_an_mcp_server_is_given_by_name(tmp_path: Path) -> None:
+    def add(*options: str) -> Any:
+        return CliRunner().invoke(app, ["tools", "add", *options, "--home", str(tmp_path)])
+
+    bind = ["secrets", "set", "SHOP", "--host", "api.example.com", "--home", str(tmp_path)]
+    assert CliRunner().invoke(app, bind, input="a-value").exit_code == 0
+    for options in (
+        ("--mcp-url", "https://93.184.215.14/mcp", "--secret", "SHOP"),
+        ("--mcp-url", "https://93.184.215.14/mcp", "--secret", "X-Key=SHOP"),
+        ("--mcp-command", "npx -y shop", "--secret", "SHOP_KEY=SHOP"),
+    ):
+        refused = add(*options)
+        assert isinstance(refused.exception, SecretOutOfBounds), options
+        assert "SHOP: it may go to api.example.com, not to " in str(refused.exception)
+    assert isinstance(add("--mcp-url", "https://93.184.215.14/mcp", "--secret", "sk-live-1").exception, BadToolSpec)
+    assert add("--mcp-command", "npx -y shop", "--secret", "SHOP").exit_code == 2
+    assert add("--builtin", "--secret", "SHOP").exit_code == 2

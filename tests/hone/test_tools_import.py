@@ -50,7 +50,8 @@ def test_from_a_file_through_drafts(tmp_path: Path) -> None:
     told = run(tmp_path, "import", spec, "--secret", "basic=HARBOUR")
     assert "drafts (11): ships_list" in told
     assert "left out: papers.scan: takes application/pdf" in told
-    assert "secrets that calls take: BEARER, HARBOUR, KEY_COOKIE" in told
+    for name in ("BEARER", "HARBOUR", "KEY_COOKIE"):
+        assert f"calls take a secret: hone secrets set {name} --host " in told
     assert as_json(tmp_path, "list")["tools"] == []
     run(tmp_path, "edit", "ships_get", "--rename", "ship", "--drop", "X-Fields", "--fix", "session=abc")
     shown = as_json(tmp_path, "show", "ship", "--draft")

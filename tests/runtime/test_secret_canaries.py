@@ -28,6 +28,7 @@ from runtime.telemetry import configure_logging
 from tests.runtime.agent_parts import execute
 from tests.runtime.served_app import ServedApp, served_app
 from tests.tools.serving import serving
+from tools.secret_bounds import host_entry
 from tools.spec import (
     ApiKeyAuth,
     Auth,
@@ -48,6 +49,7 @@ WINDOW = 8
 """62^8 possibilities: nothing is found by chance."""
 ANSWERS = ("echo", "plain", "refuse", "broken", "moved", "long")
 TEXT = string.ascii_letters + string.digits
+API_KEY = {"name": "X-Api-Key", "schema": {"type": "string"}}
 ANY = {"type": "object", "properties": {}}
 
 
@@ -258,7 +260,9 @@ def test_two_hundred_planted_secrets_are_found_nowhere(tmp_path: Path, renderer:
             remember_replies(server.http, replies)
             with everything_logged(log, server.services.settings):
                 for secret in planted:
-                    made = server.http.put(f"/v1/secrets/{secret.name}", json={"value": secret.value})
+                    made = server.http.put(
+                        f"/v1/secrets/{secret.name}", json={"value": secret.value, "hosts": [host_entry(url)]}
+                    )
                     assert made.status_code == 201, made.text
                 assert server.http.post("/v1/secrets/rotate-key").json()["rewrapped"] == COUNT
                 outcomes = use_each(server, specs)
@@ -285,6 +289,67 @@ def test_two_hundred_planted_secrets_are_found_nowhere(tmp_path: Path, renderer:
     assert sum(f"[secret {secret.name}]" in told for secret in planted) > COUNT / 2
     assert len(service.state.tokens) > COUNT / 20
     assert "INSERT OR REPLACE INTO checkpoints" in log.read_text()
+
+
+def typed(canary: str) -> list[tuple[str, dict[str, Any]]]:
+    """Ways to type a credential into a definition: path, body."""
+    at = "https://api.example.com"
+    endpoints: list[dict[str, Any]] = [
+        {"url": at, "headers": {"Authorization": f"Bearer {canary}"}},
+        {"url": at, "headers": {"authorization": f"Basic {base64.b64encode(canary.encode()).decode()}"}},
+        {"url": at, "headers": {"X-Api-Key": canary}},
+        {"url": at, "headers": {"cookie": f"session={canary}"}},
+        {"url": at, "headers": {"x-innocent": f"Bearer {canary}"}},
+        {"url": f"{at}/?api_key={canary}"},
+        {"url": f"https://ann:{canary}@api.example.com/"},
+        {"url": at, "auth": [{"kind": "client_credentials", "token_url": f"{at}/t?key={canary}", "secret": "PAIR"}]},
+        {"url": at, "auth": [{"kind": "bearer", "secret": canary}]},
+    ]
+    servers: list[dict[str, Any]] = [
+        {"url": f"{at}/mcp", "headers": {"X-Auth-Token": canary}},
+        {"url": f"{at}/mcp?api_key={canary}"},
+        {"command": "python", "env": {"GITHUB_TOKEN": canary}},
+        {"command": "python", "args": ["--api-key", canary]},
+        {"command": "python", "args": [f"--token={canary}"]},
+    ]
+    tools = [{"name": "typed", "parameters": ANY, "endpoint": endpoint} for endpoint in endpoints]
+    return [("/v1/tools", body) for body in (*tools, *({"mcp": server} for server in servers))]
+
+
+@pytest.mark.usefixtures("restored_logging")
+def test_credentials_that_are_typed_into_definitions_are_refused_and_found_nowhere(
+    tmp_path: Path, renderer: Renderer
+) -> None:
+    source = random.Random(11)
+    home, log = tmp_path / "home", tmp_path / "server.log"
+    replies: list[tuple[str, bytes]] = []
+    wanted: set[bytes] = set()
+    described = {
+        "openapi": "3.1.0",
+        "info": {"title": "Typed", "version": "1"},
+        "servers": [{"url": "https://api.example.com"}],
+        "paths": {"/x": {"get": {"operationId": "fixed", "responses": {}, "parameters": [{"in": "header"} | API_KEY]}}},
+    }
+    with served_app(home, renderer, executor=None, log_level="debug", allow_mcp_stdio=True) as server:
+        remember_replies(server.http, replies)
+        with everything_logged(log, server.services.settings):
+            for number in range(len(typed(""))):
+                canary = "".join(source.choices(TEXT, k=24))
+                wanted |= {*pieces(canary.encode()), *windows(canary)}
+                path, body = typed(canary)[number]
+                refused = server.http.post(path, json=body)
+                assert refused.status_code == 400, body
+            assert server.http.post("/v1/tools/import", json={"openapi": described}).status_code == 201
+            canary = "".join(source.choices(TEXT, k=24))
+            wanted |= set(pieces(canary.encode()))
+            refused = server.http.patch("/v1/tools/fixed/draft", json={"fix": {"X_Api_Key": canary}})
+            assert refused.status_code == 400, refused.text
+            assert "--secret X-Api-Key=NAME" in refused.text
+        assert server.http.get("/v1/tools").json()["data"] == []
+        running = [(str(path), path.read_bytes()) for path in home.rglob("*") if path.is_file()]
+    kept = [(str(path), path.read_bytes()) for path in tmp_path.rglob("*") if path.is_file()]
+    assert {"hone.db", "server.log"} <= {Path(place).name for place, _ in kept}
+    assert found_in([*running, *kept, *replies], wanted) == []
 
 
 @pytest.mark.parametrize("around", ["{}", "Bearer {}", "?key={}&x=1", "a line\n{}\n"])

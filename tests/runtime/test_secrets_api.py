@@ -11,6 +11,9 @@ from tests.runtime.agent_parts import execute
 from tests.runtime.served_app import ServedApp, served_app
 from tests.tools.http_service import build_service
 from tests.tools.serving import serving
+from tools.secret_bounds import Bounds, host_entry
+
+HOST = "api.example.com"
 
 
 @pytest.fixture
@@ -19,8 +22,8 @@ def server(tmp_path: Path, renderer: Renderer) -> Iterator[ServedApp]:
         yield served
 
 
-def put(server: ServedApp, name: str, value: Any, **others: Any) -> Any:
-    return server.http.put(f"/v1/secrets/{name}", json={"value": value}, **others)
+def put(server: ServedApp, name: str, value: Any, *, host: str = HOST, **others: Any) -> Any:
+    return server.http.put(f"/v1/secrets/{name}", json={"value": value, "hosts": [host]}, **others)
 
 
 def test_a_secret_is_set_changed_listed_and_removed_and_its_value_is_never_shown(server: ServedApp) -> None:
@@ -29,6 +32,7 @@ def test_a_secret_is_set_changed_listed_and_removed_and_its_value_is_never_shown
     listed = server.http.get("/v1/secrets")
     (shown,) = listed.json()["data"]
     assert (shown["name"], shown["version"], shown["opens"]) == ("PETS", 2, True)
+    assert (shown["hosts"], shown["tools"]) == ([HOST], [])
     assert shown["created_at"] < shown["changed_at"]
     read = server.http.get("/v1/secrets/PETS")
     assert read.status_code == 405
@@ -51,8 +55,8 @@ def test_a_running_tool_takes_the_new_value_at_its_next_call(server: ServedApp) 
 
         missing = call()
         assert missing["status"] == "failed"
-        assert "store it with hone secrets set SHOP" in missing["result"]
-        put(server, "SHOP", "canary-one")
+        assert "store it with hone secrets set SHOP --host" in missing["result"]
+        put(server, "SHOP", "canary-one", host=host_entry(service))
         assert call()["status"] == "ok"
         server.http.delete("/v1/secrets/SHOP")
         assert call()["status"] == "failed"
@@ -69,6 +73,11 @@ def test_a_running_tool_takes_the_new_value_at_its_next_call(server: ServedApp) 
         ("PETS", {"value": "abc"}),
         ("PETS", {}),
         ("PETS", {"value": "canary-1", "tenant": "x"}),
+        ("PETS", {"value": "canary-1"}),
+        ("PETS", {"value": "canary-1", "hosts": []}),
+        ("PETS", {"value": "canary-1", "hosts": ["*"]}),
+        ("PETS", {"value": "canary-1", "hosts": ["https://api.example.com"]}),
+        ("PETS", {"value": "canary-1", "hosts": ["api.example.com"], "tools": ["a b"]}),
     ],
 )
 def test_what_cannot_be_kept_is_400_and_not_repeated(server: ServedApp, name: str, body: Any) -> None:
@@ -92,14 +101,14 @@ def test_another_sites_page_cannot_write(server: ServedApp, act: tuple[str, str]
     foreign = {"origin": "https://evil.example"}
     response = server.http.request(*act, json={"value": "of-evil"}, headers=foreign)
     assert (response.status_code, response.json()["error"]["code"]) == (403, "foreign_origin")
-    assert server.services.secrets.find("PETS") == "of-operator"
+    assert server.services.secrets.find("PETS") == ("of-operator", Bounds((HOST,)))
 
 
 def test_the_master_key_is_changed_while_serving(server: ServedApp) -> None:
     put(server, "PETS", "a-value")
     done = server.http.post("/v1/secrets/rotate-key").json()
     assert done["rewrapped"] == 1
-    assert server.services.secrets.find("PETS") == "a-value"
+    assert server.services.secrets.find("PETS") == ("a-value", Bounds((HOST,)))
 
 
 def test_a_lost_key_is_503_with_the_remedy_and_removing_still_works(server: ServedApp, tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ from tests.runtime.served_app import ServedApp, served_app
 from tests.tools.http_service import build_service
 from tests.tools.serving import free_port, serving
 from tools.execution import Executor
+from tools.importers.survey import Survey
+from tools.spec import HttpBackend, ToolSpec
 
 MCP_SERVER = Path(__file__).parents[1] / "tools" / "mcp_server.py"
 ORDER = {
@@ -34,7 +36,7 @@ def server(tmp_path: Path, renderer: Renderer) -> Iterator[ServedApp]:
 
 def test_an_http_tool_is_registered_used_shown_and_removed(server: ServedApp) -> None:
     with serving(build_service()) as service:
-        endpoint = {"url": f"{service}/orders", "headers": {"authorization": "Bearer secret"}}
+        endpoint = {"url": f"{service}/orders", "headers": {"x-branch": "hidden"}}
         made = server.http.post("/v1/tools", json=definition("", endpoint=endpoint))
         assert made.status_code == 201, made.text
         assert made.json()["name"] == "order"
@@ -45,7 +47,7 @@ def test_an_http_tool_is_registered_used_shown_and_removed(server: ServedApp) ->
     assert '"tea"' in call["result"]
     listed = server.http.get("/v1/tools")
     assert [shown["name"] for shown in listed.json()["data"]] == ["order"]
-    assert "secret" not in made.text + listed.text + server.http.get("/v1/tools/order").text
+    assert "hidden" not in made.text + listed.text + server.http.get("/v1/tools/order").text
     assert server.http.delete("/v1/tools/order").status_code == 204
     assert server.http.get("/v1/tools").json()["data"] == []
     assert server.http.get("/v1/tools/order").status_code == 404
@@ -188,3 +190,36 @@ def test_an_executor_of_ones_own_is_left_open(tmp_path: Path, renderer: Renderer
     import asyncio
 
     asyncio.run(executor.close())
+
+
+def test_tools_and_drafts_are_listed_by_tag_owner_and_state_a_page_at_a_time(server: ServedApp) -> None:
+    def names(path: str) -> list[str]:
+        return [tool["name"] for tool in server.http.get(path).json()["data"]]
+
+    def tagged(name: str, *tags: str, owner: str) -> ToolSpec:
+        backend = HttpBackend(url="https://93.184.215.14/x")
+        return ToolSpec(name=name, parameters={"type": "object"}, backend=backend, tags=tags, owner=owner)
+
+    specs = (
+        tagged("a", "travel", owner="ann"),
+        tagged("b", "travel", "beta", owner="ann"),
+        tagged("c", "food", owner="bob"),
+    )
+    server.services.catalogue.add_all(specs)
+    server.services.holds.disable("c")
+    server.services.drafts.import_all(Survey((tagged("d", "food", owner="bob"), tagged("e", owner="ann")), ()), "test")
+    assert names("/v1/tools?tag=travel") == ["a", "b"]
+    assert names("/v1/tools?tag=travel&tag=beta") == ["b"]
+    assert names("/v1/tools?owner=bob") == names("/v1/tools?state=disabled") == ["c"]
+    assert names("/v1/tools?owner=ann&state=active&limit=1") == ["a"]
+    assert names("/v1/tools?tag=nothing") == []
+    first = server.http.get("/v1/tools?limit=2").json()
+    assert ([tool["name"] for tool in first["data"]], first["next"]) == (["a", "b"], "b")
+    last = server.http.get("/v1/tools?limit=2&after=b").json()
+    assert ([tool["name"] for tool in last["data"]], last["next"]) == (["c"], None)
+    assert names("/v1/tool-drafts?tag=food") == ["d"]
+    assert names("/v1/tool-drafts?limit=1&after=d") == ["e"]
+    for wrong in ("state=gone", "limit=0"):
+        refused = server.http.get(f"/v1/tools?{wrong}")
+        assert refused.status_code == 400
+        assert wrong.partition("=")[0] in refused.json()["error"]["message"]

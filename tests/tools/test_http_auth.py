@@ -10,7 +10,9 @@ import pytest_asyncio
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
-from tests.tools.serving import free_port, serving, to_this_machine
+from tests.tools.bound_secrets import bound_environment, bound_to
+from tests.tools.serving import serving, to_this_machine
+from tools.destinations import LOOPBACK
 from tools.execution import Executor
 from tools.http_auth import Credentials
 from tools.redaction import Redaction
@@ -31,12 +33,12 @@ from tools.spec import (
 )
 
 SECRETS = {
-    "HONE_SECRET_KEY": "sk-3f/9+a b",
-    "HONE_SECRET_PAIR": "ann:p@ss/word",
-    "HONE_SECRET_BROKEN": "line\nbreak-7d",
-    "HONE_SECRET_SINGLE": "no-colon",
-    "HOME": "/root/of/all",
+    "KEY": "sk-3f/9+a b",
+    "PAIR": "ann:p@ss/word",
+    "BROKEN": "line\nbreak-7d",
+    "SINGLE": "no-colon",
 }
+TOKEN_SERVER_THAT_IS_DOWN = "http://127.0.0.1:9"
 
 
 @pytest.fixture(scope="module")
@@ -80,8 +82,9 @@ def url(service: FastAPI) -> Iterator[str]:
 
 
 @pytest_asyncio.fixture
-async def executor() -> AsyncIterator[Executor]:
-    executor = Executor(outbound=to_this_machine(), secrets=EnvironmentSecrets(SECRETS))
+async def executor(url: str) -> AsyncIterator[Executor]:
+    environment = bound_environment(SECRETS, url, TOKEN_SERVER_THAT_IS_DOWN) | {"HOME": "/root/of/all"}
+    executor = Executor(outbound=to_this_machine(), secrets=EnvironmentSecrets(environment))
     yield executor
     await executor.close()
 
@@ -121,7 +124,7 @@ async def test_a_parameter_that_a_secret_fills_is_taken_out_of_an_errors_words(e
 async def test_a_secret_that_is_not_set_fails_the_call_and_says_how_to_set_it(executor: Executor, url: str) -> None:
     result = await executor.run(tool(f"{url}/echo", BearerAuth(secret="NONE")), {}, call_id="c1")
     assert result.status is CallStatus.FAILED
-    assert "must set HONE_SECRET_NONE in the server's environment" in result.content
+    assert "must set HONE_SECRET_NONE and HONE_HOSTS_NONE in the server's environment" in result.content
 
 
 async def test_no_other_variable_of_the_environment_can_be_named(executor: Executor, url: str) -> None:
@@ -152,10 +155,11 @@ async def test_a_token_is_fetched_with_the_clients_credentials_once_and_renewed_
     now = [1000.0]
     auth = ClientCredentialsAuth(token_url=f"{url}/token", scopes=("a", "b"), secret="PAIR")
     async with to_this_machine().client() as client:
-        credentials = Credentials(client, EnvironmentSecrets(SECRETS), clock=lambda: now[0])
+        secrets = bound_to(url, "https://h/", **SECRETS)
+        credentials = Credentials(client, secrets, allowed=LOOPBACK, clock=lambda: now[0])
 
         async def bearer() -> str:
-            laid = await credentials.apply([auth], LaidOut("https://h/"), Redaction())
+            laid = await credentials.apply([auth], LaidOut("https://h/"), Redaction(), tool="echo")
             return laid.headers["authorization"]
 
         first = await bearer()
@@ -171,13 +175,13 @@ async def test_a_token_is_fetched_with_the_clients_credentials_once_and_renewed_
 
 
 async def test_a_token_is_fetched_anew_once_the_credentials_are_changed(service: FastAPI, url: str) -> None:
-    values = dict(SECRETS)
+    values = bound_environment(SECRETS, url, "https://h/")
     auth = ClientCredentialsAuth(token_url=f"{url}/token", secret="PAIR")
     async with to_this_machine().client() as client:
-        credentials = Credentials(client, EnvironmentSecrets(values))
-        first = await credentials.apply([auth], LaidOut("https://h/"), Redaction())
+        credentials = Credentials(client, EnvironmentSecrets(values), allowed=LOOPBACK)
+        first = await credentials.apply([auth], LaidOut("https://h/"), Redaction(), tool="echo")
         values["HONE_SECRET_PAIR"] = "bob:other-word"
-        second = await credentials.apply([auth], LaidOut("https://h/"), Redaction())
+        second = await credentials.apply([auth], LaidOut("https://h/"), Redaction(), tool="echo")
     assert first.headers["authorization"] != second.headers["authorization"]
     assert service.state.asked[0] == f"Basic {base64.b64encode(b'bob:other-word').decode()}"
 
@@ -215,7 +219,7 @@ async def test_a_token_that_is_not_given_fails_the_call(
 
 
 async def test_a_token_server_that_is_down_fails_the_call(executor: Executor, url: str) -> None:
-    auth = ClientCredentialsAuth(token_url=f"http://127.0.0.1:{free_port()}/token", secret="PAIR")
+    auth = ClientCredentialsAuth(token_url=f"{TOKEN_SERVER_THAT_IS_DOWN}/token", secret="PAIR")
     result = await executor.run(tool(f"{url}/echo", auth), {}, call_id="c1")
     assert result.status is CallStatus.FAILED
     assert "no token from http://127.0.0.1" in result.content

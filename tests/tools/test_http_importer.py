@@ -21,16 +21,14 @@ def definition(**changes: Any) -> dict[str, Any]:
 def test_a_whole_definition_becomes_a_tool() -> None:
     spec = http_tool(
         definition(
-            endpoint={"url": "http://localhost:8080/w", "method": "get", "headers": {"Authorization": "Bearer x"}},
+            endpoint={"url": "http://localhost:8080/w", "method": "get", "headers": {"Accept-Language": "fr"}},
             side_effect="idempotent",
             timeout_s=2.5,
             max_result_bytes=1000,
             never_train=True,
         )
     )
-    assert spec.backend == HttpBackend(
-        url="http://localhost:8080/w", method="GET", headers={"Authorization": "Bearer x"}
-    )
+    assert spec.backend == HttpBackend(url="http://localhost:8080/w", method="GET", headers={"Accept-Language": "fr"})
     assert (spec.name, spec.required, spec.timeout_s, spec.max_result_bytes) == ("weather", ("city",), 2.5, 1000)
     assert spec.side_effect is SideEffect.IDEMPOTENT
     assert spec.never_train

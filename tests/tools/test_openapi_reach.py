@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import pytest
 
+from tests.tools.bound_secrets import bound_to
 from tests.tools.openapi_specs import operation, spec, surveyed
 from tests.tools.raw_server import RawServer, raw_server
 from tools.destinations import AllowList
@@ -12,8 +13,7 @@ from tools.errors import DestinationRefused
 from tools.execution import CallResult, Executor
 from tools.importers.openapi import fetch_description
 from tools.importers.survey import Survey
-from tools.reach import within_reach
-from tools.secrets import EnvironmentSecrets
+from tools.reach import called_addresses, within_reach
 from tools.spec import CallStatus
 from tools.transport import Outbound
 
@@ -63,10 +63,13 @@ def pets(service: RawServer, token_server: RawServer | None = None) -> Survey:
 ID = {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}
 
 
+UNSET = bound_to()
+
+
 async def called(found: Survey, outbound: Outbound) -> CallResult:
-    executor = Executor(outbound=outbound, secrets=EnvironmentSecrets({"HONE_SECRET_OAUTH": "ann:p@ss/word"}))
+    (tool,) = found.tools
+    executor = Executor(outbound=outbound, secrets=bound_to(*called_addresses(tool), OAUTH="ann:p@ss/word"))
     try:
-        (tool,) = found.tools
         return await executor.run(tool, {"id": "7"}, call_id="c1")
     finally:
         await executor.close()
@@ -92,7 +95,7 @@ async def test_a_description_does_not_redirect_into_the_private_network(service:
 
 async def test_a_tool_in_the_private_network_is_skipped_at_import_and_not_called_later(service: RawServer) -> None:
     found = pets(service)
-    kept = await within_reach(found, Outbound())
+    kept = await within_reach(found, Outbound(), UNSET)
     (left_out,) = kept.skipped
     assert (kept.tools, left_out.name) == ((), "getPet")
     assert f"{url_of(service)} is refused: 127.0.0.1 is a loopback address" in left_out.reason
@@ -105,20 +108,23 @@ async def test_a_tool_in_the_private_network_is_skipped_at_import_and_not_called
 
 async def test_a_tool_in_the_private_network_is_called_where_that_is_allowed(service: RawServer) -> None:
     found = pets(service)
-    assert await within_reach(found, allowing(service)) == found
+    assert await within_reach(found, allowing(service), UNSET) == found
     assert (await called(found, allowing(service))).status is CallStatus.OK
     assert service.heads[0].startswith(b"GET /pets/7 ")
 
 
 async def test_a_token_server_in_the_private_network_is_not_asked(service: RawServer, token_server: RawServer) -> None:
     found = pets(service, token_server)
-    kept = await within_reach(found, allowing(service))
+    kept = await within_reach(found, allowing(service), UNSET)
     assert kept.tools == ()
     assert f"{url_of(token_server)} is refused" in kept.skipped[0].reason
 
     result = await called(found, allowing(service))
     assert result.status is CallStatus.FAILED
-    assert f"{url_of(token_server)}/token was not asked for a token: 127.0.0.1 is a loopback" in result.content
+    assert (
+        f"the operator name it in allowed_networks (HONE_ALLOWED_NETWORKS: 127.0.0.1:{token_server.port})"
+        in result.content
+    )
     assert (token_server.visits(), service.visits()) == (0, 0)
 
 
@@ -126,7 +132,7 @@ async def test_a_token_server_in_the_private_network_is_asked_where_that_is_allo
     service: RawServer, token_server: RawServer
 ) -> None:
     found, outbound = pets(service, token_server), allowing(service, token_server)
-    assert await within_reach(found, outbound) == found
+    assert await within_reach(found, outbound, UNSET) == found
     assert (await called(found, outbound)).status is CallStatus.OK
     assert b"bearer tok-1-x9" in service.heads[0].lower()
 
@@ -155,6 +161,6 @@ async def test_the_rest_of_an_import_is_kept(service: RawServer) -> None:
     elsewhere = {**operation(operationId="far"), "servers": [{"url": url_of(service)}]}
     root = spec({"/near": {"get": operation(operationId="near")}, "/far": {"get": elsewhere}})
     root["servers"] = [{"url": "https://93.184.215.14"}]
-    kept = await within_reach(surveyed(root), Outbound())
+    kept = await within_reach(surveyed(root), Outbound(), UNSET)
     assert [tool.name for tool in kept.tools] == ["near"]
     assert [part.name for part in kept.skipped] == ["far"]

@@ -12,6 +12,7 @@ import pytest
 from fastapi import FastAPI, Request, Response
 from pydantic import ValidationError
 
+from tests.tools.bound_secrets import bound_to
 from tests.tools.raw_server import RawServer, raw_server
 from tests.tools.serving import serving
 from tests.tools.ssrf_vectors import VECTORS, Vector
@@ -21,7 +22,6 @@ from tools.errors import BadToolSpec, DestinationRefused, ImportFailed
 from tools.execution import Executor
 from tools.importers.http import http_tool
 from tools.importers.mcp import survey
-from tools.secrets import EnvironmentSecrets
 from tools.spec import (
     Backend,
     CallStatus,
@@ -111,7 +111,7 @@ async def test_no_way_out_leads_to_the_private_network(vector: Vector, canary: R
     except DestinationRefused:
         assert not vector.passes_registration
 
-    executor = Executor(outbound=outbound, secrets=EnvironmentSecrets({"HONE_SECRET_PAIR": "ann:p@ss"}))
+    executor = Executor(outbound=outbound, secrets=bound_to(url, f"http://{START}:{start_port}", PAIR="ann:p@ss"))
     for backend in backends(url, f"http://{START}:{start_port}/refresh?to="):
         spec = ToolSpec(name="x", parameters={"type": "object"}, backend=backend, timeout_s=10)
         result = await executor.run(spec, {}, call_id="c1")

@@ -11,11 +11,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from tests.tools.bound_secrets import bound_to
 from tests.tools.serving import serving, to_this_machine
 from tools.execution import Executor
 from tools.importers.http import http_tool
 from tools.outcome import CallFault, CallResult
-from tools.secrets import EnvironmentSecrets
 from tools.spec import CallStatus
 from tools.webhook_signature import signature_headers
 
@@ -59,8 +59,8 @@ async def call(url: str, secret: str | None = SECRET, method: str = "POST", **en
         "endpoint": {"url": url, "method": method, **endpoint},
         "side_effect": "idempotent",
     }
-    environment = {} if secret is None else {"HONE_SECRET_SIGNING": secret}
-    executor = Executor(outbound=to_this_machine(), secrets=EnvironmentSecrets(environment))
+    secrets = bound_to(url) if secret is None else bound_to(url, SIGNING=secret)
+    executor = Executor(outbound=to_this_machine(), secrets=secrets)
     try:
         return await executor.run(http_tool(definition), {"drink": "thé"}, call_id="call_7")
     finally:

@@ -1,0 +1,91 @@
+"""Erases a thread: what was said in it, what was called, what was asked and what was proved.
+
+LangGraph's checkpoints lie in a file of their own, so they go first; all else goes in one transaction, the traces that name
+it among it. Wherever this is cut short, the traces are there still, and erasing again ends it.
+
+What is not erased: copies that forked threads have made, what learning has made of the thread, and backups.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+
+from runtime.agent.tables import thread_heads
+from runtime.approvals.tables import approvals
+from runtime.database import compact, reading, writing
+from runtime.errors import ThreadBusy, ThreadNotFound
+from runtime.traces.schema import call_prefix
+from runtime.traces.tables import traces
+from tools.journal import open_calls, remove_calls
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """Rows that are gone."""
+
+    traces: int
+    """With their spans and verdicts."""
+    calls: int
+    approvals: int
+    heads: int
+
+
+class Erasure:
+    def __init__(self, engine: Engine, forget_checkpoints: Callable[[str], Awaitable[None]]) -> None:
+        self._engine = engine
+        self._forget_checkpoints = forget_checkpoints
+
+    async def erase(self, thread_id: str) -> Erased:
+        """The caller holds the thread: no turn runs in it. One that waits for a person's answer goes with it.
+
+        Raises:
+            ThreadNotFound: nothing is kept of it.
+            ThreadBusy: a call of it is unfinished, or nobody knows what came of one; nothing was changed.
+        """
+        await asyncio.to_thread(self._check, thread_id)
+        await self._forget_checkpoints(thread_id)
+        return await asyncio.to_thread(self._erase_rows, thread_id)
+
+    def _check(self, thread_id: str) -> None:
+        with reading(self._engine) as connection:
+            trace_ids = _trace_ids(connection, thread_id)
+            heads = sa.select(sa.func.count()).where(thread_heads.c.thread_id == thread_id)
+            if not trace_ids and not connection.scalar(heads):
+                raise ThreadNotFound(f"nothing is kept of a thread {thread_id!r}; GET /v1/traces names the threads")
+            _refuse_unfinished(connection, thread_id, trace_ids)
+
+    def _erase_rows(self, thread_id: str) -> Erased:
+        with writing(self._engine) as connection:
+            trace_ids = _trace_ids(connection, thread_id)
+            _refuse_unfinished(connection, thread_id, trace_ids)
+            erased = Erased(
+                calls=remove_calls(connection, [call_prefix(trace_id) for trace_id in trace_ids]),
+                approvals=_delete(connection, approvals, thread_id),
+                heads=_delete(connection, thread_heads, thread_id),
+                traces=_delete(connection, traces, thread_id),
+            )
+        compact(self._engine)
+        return erased
+
+
+def _trace_ids(connection: Connection, thread_id: str) -> list[str]:
+    """Of recorded turns, and of turns that asked somebody, should their record be missing."""
+    recorded = sa.select(traces.c.id).where(traces.c.thread_id == thread_id)
+    asked = sa.select(approvals.c.trace_id).where(approvals.c.thread_id == thread_id)
+    return sorted(connection.scalars(sa.union(recorded, asked)))
+
+
+def _refuse_unfinished(connection: Connection, thread_id: str, trace_ids: Sequence[str]) -> None:
+    """Raises: ThreadBusy: naming the call and the remedy."""
+    for call_id, status in open_calls(connection, [call_prefix(trace_id) for trace_id in trace_ids]):
+        remedy = "wait for its end"
+        if status == "unknown":
+            remedy = f"say what came of it (hone tools settle {call_id} ok|failed), or it would be forgotten undecided"
+        raise ThreadBusy(f"thread {thread_id!r} was not erased: its call {call_id} is {status}; {remedy}")
+
+
+def _delete(connection: Connection, table: sa.Table, thread_id: str) -> int:
+    return connection.execute(sa.delete(table).where(table.c.thread_id == thread_id)).rowcount
