@@ -196,12 +196,16 @@ async def _open_chat(
     nodes = Nodes(serving.policy, renderer, tools.executor, limits, approvals, consent=consent)
     graph = await _open_graph(stack, settings.thread_checkpoints, nodes)
     threads = Threads(HeadStore(engine), remembered_in(graph))
+    toolbox = RunnableTools(tools.catalogue, tools.python)
+    retriever = await asyncio.to_thread(open_retriever, settings.retrieval, kept=settings.home / "vectors.db")
+    stack.callback(retriever.close)
+    await asyncio.to_thread(lambda: retriever.prepare(toolbox.list()))
     turns = Turns(
         policy=serving.policy,
         graph=graph,
         threads=threads,
-        toolbox=RunnableTools(tools.catalogue, tools.python),
-        retriever=await asyncio.to_thread(open_retriever, settings.retrieval),
+        toolbox=toolbox,
+        retriever=retriever,
         recorder=store,
         pointer=serving.live,
         approvals=approvals,
