@@ -158,27 +158,45 @@ class Pool:
         return self.place.get(key, self.by_name.get(name, -1))
 
 
-def pooled(files: Sequence[Path], every: int, embedder: Embedder, kept: Path) -> None:
+class _Remembering:
+    """An embedder that keeps what it has computed."""
+
+    def __init__(self, embedder: Embedder, kept: KeptVectors) -> None:
+        self.name = embedder.name
+        self._embedder = embedder
+        self._kept = kept
+        self._known: dict[str, Any] = {}
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        self._known |= self._kept.get([text for text in texts if text not in self._known])
+        lacking = sorted({text for text in texts if text not in self._known}, key=len)
+        for at in range(0, len(lacking), 64):
+            some = lacking[at : at + 64]
+            fresh = dict(zip(some, self._embedder.embed(some), strict=True))
+            self._kept.put(fresh)
+            self._known |= fresh
+        return np.array([self._known[text] for text in texts])
+
+
+def pooled(files: Sequence[Path], every: int, embedder: Embedder) -> None:
     requests, definitions = read_requests(files)
     requests = requests[::every]
-    vectors = KeptVectors(kept, embedder.name)
+    embedder.embed([request.text for request in requests])
     one_a_name = {definition["name"]: key for key, definition in reversed(definitions.items())}
     pools = (
         ("one tool for each name, as a catalogue has them", Pool(sorted(one_a_name.values()), definitions), False),
         ("each distinct definition a tool of its own", Pool([*definitions], definitions), True),
     )
-    texts = {text for _, pool, _ in pools for text in pool.described} | {request.text for request in requests}
-    known = embedded([*texts], embedder, vectors)
-    full = Retriever(embedder, kept=vectors)
+    by_words, by_both = Retriever(None), Retriever(embedder)
     for title, pool, strict in pools:
         index = bm25s.BM25()
         index.index([tokens(text) for text in pool.described], show_progress=False)
-        matrix = np.stack([known[text] for text in pool.described])
+        matrix = by_both.vectors(pool.described)
         searches: dict[str, Search] = {
             "bm25s": lambda r, kept, index=index: _kept_first(_plain(index, r.text), kept),
-            "meaning": lambda r, kept, matrix=matrix: _kept_first(matrix @ known[r.text], kept),
-            "words": _searching(Retriever(None), pool),
-            "both": _searching(full, pool),
+            "meaning": lambda r, kept, matrix=matrix: _kept_first(matrix @ embedder.embed([r.text])[0], kept),
+            "words": _searching(by_words, pool),
+            "both": _searching(by_both, pool),
         }
         found = {name: pool.recall(requests, search, strict=strict) for name, search in searches.items()}
         rows = []
@@ -191,18 +209,6 @@ def pooled(files: Sequence[Path], every: int, embedder: Embedder, kept: Path) ->
             ("source", "rows", "bm25s, whole text", "meaning, whole text", "words", "words and meaning"),
             rows,
         )
-    full.close()
-
-
-def embedded(texts: list[str], embedder: Embedder, kept: KeptVectors) -> dict[str, Any]:
-    known = kept.get(texts)
-    lacking = sorted((text for text in texts if text not in known), key=len)
-    for at in range(0, len(lacking), 64):
-        some = lacking[at : at + 64]
-        fresh = dict(zip(some, embedder.embed(some), strict=True))
-        kept.put(fresh)
-        known |= fresh
-    return known
 
 
 def _searching(retriever: Retriever, pool: Pool) -> Search:
@@ -220,8 +226,8 @@ def _kept_first(scores: Any, kept: list[int]) -> list[int]:
 
 
 def speed(files: Sequence[Path], embedder: MiniLm) -> None:
-    """One thread; each search is for a text that was not met before, of one or two sentences; the vectors of tools are random, which
-    changes no time."""
+    """One thread; each search is for a text that was not met before, of less than 200 characters. The vectors of tools are random,
+    which changes no time."""
     torch.set_num_threads(1)
     requests, definitions = read_requests(files)
     asked = [r.text for r in requests if len(r.text) < 200][: SEARCHES * len(SIZES)]
@@ -329,7 +335,8 @@ def main() -> None:
     demo(embedder)
     if given.rows:
         with tempfile.TemporaryDirectory() as folder:
-            pooled(given.rows, given.every, embedder, given.kept or Path(folder) / "vectors.db")
+            kept = KeptVectors(given.kept or Path(folder) / "vectors.db", embedder.name)
+            pooled(given.rows, given.every, _Remembering(embedder, kept))
 
 
 if __name__ == "__main__":

@@ -43,6 +43,8 @@ _RANK_OFFSET = 10
 _RANKED = 64
 """Ranks that count, at least."""
 
+RECIPE = "head and whole"
+"""How a tool's vector is made, beside the model: vectors made in another way are not found in a file."""
 _SMALL = 256
 """Tools in one search; an index of fewer is made anew when they change."""
 _KEPT_INDEXES, _KEPT_LARGE = 64, 4
@@ -62,7 +64,7 @@ def open_retriever(by: Literal["meaning", "words"], *, kept: Path | None = None)
         return Retriever(None)
     embedder = MiniLm()
     embedder.embed(["warm"])
-    return Retriever(embedder, kept=KeptVectors(kept, embedder.name) if kept is not None else None)
+    return Retriever(embedder, kept=KeptVectors(kept, f"{embedder.name}, {RECIPE}") if kept is not None else None)
 
 
 class Retriever:
@@ -94,11 +96,15 @@ class Retriever:
                 if self._embedder is not None:
                     self._fill(index)
 
+    def finish(self) -> None:
+        """Waits until what goes on in the background is done."""
+        if self._filler is not None:
+            self._filler.join()
+
     def close(self) -> None:
         """Ends what goes on in the background."""
         self._closed.set()
-        if self._filler is not None:
-            self._filler.join()
+        self.finish()
 
     def shortlist(
         self, specs: Sequence[ToolSpec], text: str, *, limit: int = 0, keep: Sequence[str] = ()
@@ -136,7 +142,7 @@ class Retriever:
             if meaning_PN is not None:
                 meaning_PC = meaning_PN[:, chosen]
             elif asked_PD is not None and len(chosen) <= _AT_ONCE:
-                meaning_PC = asked_PD @ self._computed([described[i] for i in chosen]).T
+                meaning_PC = asked_PD @ self.vectors([described[i] for i in chosen]).T
             else:
                 meaning_PC = np.zeros((len(pieces), len(chosen)))
         fit_C = (meaning_PC * weights_P[:, None]).max(axis=0)
@@ -185,7 +191,7 @@ class Retriever:
             index.learn(self._known)
         lacking = list(index.lacking)
         if self._kept is None or len(lacking) <= _AT_ONCE:
-            index.learn(dict(zip(lacking, self._computed(lacking), strict=True)))
+            index.learn(dict(zip(lacking, self.vectors(lacking), strict=True)))
             return True
         _LOG.info(
             "vectors of %d tools are computed in the background; until then they are found by words", len(lacking)
@@ -198,20 +204,29 @@ class Retriever:
         for at in range(0, len(texts), _BATCH):
             if self._closed.is_set():
                 return
-            self._computed(texts[at : at + _BATCH])
+            self.vectors(texts[at : at + _BATCH])
         _LOG.info("vectors of %d tools are there", len(texts))
 
-    def _computed(self, texts: list[str]) -> Vectors:
-        """One vector for each; one that was met in other company is not computed again."""
-        assert self._embedder is not None
+    def vectors(self, texts: Sequence[str]) -> Vectors:
+        """What tools given by `describe` mean, a row for each; one that was met in other company is not computed again."""
         known = self._known
         new = [text for text in dict.fromkeys(texts) if text not in known]
-        fresh = dict(zip(new, self._embedder.embed(new), strict=True)) if new else {}
+        fresh = dict(zip(new, self._meaning_of_tools(new), strict=True)) if new else {}
         if fresh:
             self._remember(fresh)
             if self._kept is not None:
                 self._kept.put(fresh)
         return np.array([fresh[text] if text in fresh else known[text] for text in texts])
+
+    def _meaning_of_tools(self, described: list[str]) -> Vectors:
+        """Half of a vector is what a tool is for, half is that with its parameters, which alone would water it down."""
+        assert self._embedder is not None
+        heads = [text.partition("\n")[0] for text in described]
+        wholes = [text.replace("\n", ", ", 1) for text in described]
+        different = list(dict.fromkeys([*heads, *wholes]))
+        vectors = dict(zip(different, self._embedder.embed(different), strict=True))
+        both = np.stack([vectors[head] + vectors[whole] for head, whole in zip(heads, wholes, strict=True)])
+        return both / np.linalg.norm(both, axis=1, keepdims=True)
 
     def _remember(self, vectors: dict[str, Vector]) -> None:
         # a new dictionary, since another thread may be reading the old one
@@ -289,8 +304,11 @@ class _Index:
 
 
 def describe(name: str, description: str, parameters: Mapping[str, Any]) -> str:
-    """What a tool says of itself, as one text. Args: parameters: its JSON schema."""
-    said = [f"{' '.join(words(name))}. {description}"]
+    """What a tool says of itself: name and description on the first line, parameters on the second.
+
+    Args: parameters: its JSON schema.
+    """
+    said: list[str] = []
     properties = parameters.get("properties", {})
     for parameter, schema in properties.items() if isinstance(properties, Mapping) else ():
         parts = [" ".join(words(parameter))]
@@ -301,7 +319,7 @@ def describe(name: str, description: str, parameters: Mapping[str, Any]) -> str:
                 *map(str, options if isinstance(options, (list, tuple)) else ()),
             ]
         said.append(" ".join(part for part in parts if part))
-    return ", ".join(said)
+    return f"{' '.join(words(name))}. {' '.join(description.split())}\n{', '.join(' '.join(part.split()) for part in said)}".strip()
 
 
 def _pieces(text: str) -> tuple[list[str], Ranks]:
