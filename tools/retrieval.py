@@ -184,7 +184,7 @@ class Retriever:
         index.learn(self._known)
         if not index.lacking:
             return True
-        if self._filler is not None and self._filler.is_alive():
+        if len(index.lacking) > _AT_ONCE and self._filler is not None and self._filler.is_alive():
             return False
         if self._kept is not None:
             self._remember(self._kept.get(list(index.lacking)))
