@@ -219,12 +219,16 @@ async def _open_chat(
     checkpoints = await stack.enter_async_context(open_thread_checkpoints(settings.thread_checkpoints))
     graph = build_graph(nodes, checkpoints)
     threads = Threads(HeadStore(engine), remembered_in(graph))
+    toolbox = RunnableTools(tools.catalogue, tools.python)
+    retriever = await asyncio.to_thread(open_retriever, settings.retrieval, kept=settings.home / "vectors.db")
+    stack.callback(retriever.close)
+    await asyncio.to_thread(lambda: retriever.prepare(toolbox.list()))
     turns = Turns(
         policy=serving.policy,
         graph=graph,
         threads=threads,
-        toolbox=RunnableTools(tools.catalogue, tools.python),
-        retriever=await asyncio.to_thread(open_retriever, settings.retrieval),
+        toolbox=toolbox,
+        retriever=retriever,
         recorder=store,
         pointer=serving.live,
         approvals=approvals,

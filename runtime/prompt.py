@@ -69,7 +69,7 @@ class Prompt:
 
 
 _WORD_JOINER = "\u2060"
-_RECENT_MESSAGES = 3
+_RECENT_MESSAGES = 8
 
 
 def recent_words(messages: Sequence[Message]) -> str:

@@ -4,13 +4,14 @@ At most one version of a name is active. Removing a tool deactivates it: traces 
 The table itself is made by the database's migrations (or `tools.tables.metadata.create_all`), not here.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from difflib import get_close_matches
+from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, delete, insert, select, update
+from sqlalchemy import Connection, Engine, Numeric, Row, cast, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from tools.errors import BadToolSpec, DuplicateTool, UnknownTool
@@ -25,6 +26,8 @@ from tools.typed_credentials import typed_credential
 
 RESERVED_NAMES = frozenset({"ask_user", "decline"})
 """Names by which the policy clarifies and refuses; they stand beside the registered tools in each prompt."""
+_AT_ONCE = 500
+"""Definitions read by one query."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +63,25 @@ def check_spec(spec: ToolSpec) -> None:
         raise BadToolSpec(f"tool {spec.name!r}: {problem}")
 
 
+@dataclass(frozen=True, slots=True)
+class _Usable:
+    """What a catalogue knows of its tools."""
+
+    state: tuple[Any, ...] = ()
+    """What `_state` gave when it was read; empty: never."""
+    by_id: Mapping[int, ToolSpec] = field(default_factory=dict[int, ToolSpec])
+    """The active versions by the ids of their rows, which never hold another definition."""
+    specs: tuple[ToolSpec, ...] = ()
+    """Those that are not held, by name."""
+
+
 class Catalogue:
     """The one owner of the `tools` table."""
 
     def __init__(self, engine: Engine, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._engine = engine
         self._now = now
+        self._usable = _Usable()
 
     def add(self, spec: ToolSpec, *, replace: bool = False) -> ToolSpec:
         """Registers a tool; a definition that equals the newest version of its name makes no new one.
@@ -95,9 +111,24 @@ class Catalogue:
 
     def list(self) -> list[ToolSpec]:
         """The tools that may be used, by name: the active ones but those that are held (`tools.holds`)."""
+        return [*self.usable()]
+
+    def usable(self) -> tuple[ToolSpec, ...]:
+        """As `list`: the same tuple as long as no process has changed a tool or a hold, so what is made of it can be kept.
+
+        Of a change, what is new is read and the rest is not.
+        """
         with self._engine.connect() as connection:
-            held = set(connection.execute(select(tool_holds.c.name)).scalars())
-            return [spec for spec in registered_specs(connection) if spec.name not in held]
+            state, usable = _state(connection), self._usable
+            if state != usable.state:
+                held = set(connection.execute(select(tool_holds.c.name)).scalars())
+                ids = connection.execute(select(tools.c.id).where(tools.c.active)).scalars().all()
+                by_id = {id: usable.by_id[id] for id in ids if id in usable.by_id} | _specs(
+                    connection, [id for id in ids if id not in usable.by_id]
+                )
+                found = sorted((spec for spec in by_id.values() if spec.name not in held), key=lambda spec: spec.name)
+                usable = self._usable = _Usable(state, by_id, tuple(found))
+        return usable.specs
 
     def registered(self) -> "list[ToolSpec]":
         """The active tools, by name, held ones among them."""
@@ -125,6 +156,7 @@ class Catalogue:
         with self._engine.begin() as connection:
             if not connection.execute(statement).rowcount:
                 raise UnknownTool(_unknown(connection, name))
+            _note_change(connection)
             connection.execute(delete(tool_holds).where(tool_holds.c.name == name))
 
 
@@ -140,6 +172,39 @@ def registered_specs(connection: Connection) -> list[ToolSpec]:
     """The active tools, by name."""
     statement = select(tools.c.spec).where(tools.c.active).order_by(tools.c.name)
     return [ToolSpec.model_validate(row.spec) for row in connection.execute(statement)]
+
+
+def _state(connection: Connection) -> tuple[Any, ...]:
+    """What differs between any two states of the tools and holds, at the price of a small query.
+
+    SQLite counts changes in a number in its file's head (`_note_change`). PostgreSQL has no such place: there the ids of active
+    rows are summed up, which takes it some milliseconds for 10,000.
+    """
+    held = connection.execute(select(tool_holds.c.name).order_by(tool_holds.c.name, tool_holds.c.kind)).scalars().all()
+    newest = connection.execute(select(func.max(tools.c.id))).scalar()
+    if connection.dialect.name == "sqlite":
+        return (newest, _noted(connection), *held)
+    id = tools.c.id
+    active = select(func.count(), func.sum(id), func.sum(cast(id, Numeric) * id)).where(tools.c.active)
+    return (newest, *connection.execute(active).one(), *held)
+
+
+def _note_change(connection: Connection) -> None:
+    """Within the transaction that changes a tool: whoever reads later sees that something has changed."""
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql(f"PRAGMA user_version = {(_noted(connection) + 1) % 2**31}")
+
+
+def _noted(connection: Connection) -> int:
+    return connection.exec_driver_sql("PRAGMA user_version").scalar_one()
+
+
+def _specs(connection: Connection, ids: Sequence[int]) -> dict[int, ToolSpec]:
+    found: dict[int, ToolSpec] = {}
+    for at in range(0, len(ids), _AT_ONCE):
+        statement = select(tools.c.id, tools.c.spec).where(tools.c.id.in_(ids[at : at + _AT_ONCE]))
+        found |= {row.id: ToolSpec.model_validate(row.spec) for row in connection.execute(statement)}
+    return found
 
 
 def _unknown(connection: Connection, name: str) -> str:
@@ -189,6 +254,7 @@ def register(connection: Connection, spec: ToolSpec, *, replace: bool, now: date
     connection.execute(delete(tool_holds).where(tool_holds.c.name == spec.name, tool_holds.c.kind == "quarantined"))
     if spec.never_train is None:
         spec = spec.model_copy(update={"never_train": _is_set_apart(connection, spec, newest)})
+    _note_change(connection)
     if newest is not None and newest.sha256 == spec.sha256:
         connection.execute(update(tools).where(tools.c.id == newest.id).values(active=True))
         return spec

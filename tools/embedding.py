@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -12,12 +13,20 @@ from numpy.typing import NDArray
 Vectors: TypeAlias = NDArray[np.float32]
 """(N, D), each row of length 1: the product of two rows is their cosine."""
 
-_BATCH = 64
+_BATCH = 32
 _MOST_TOKENS = 256
 """Of one text; what the model was trained on."""
+_LAYERS, _HEADS, _WIDTH = 6, 12, 384
+_EPSILON = 1e-12
+"""Of the layer norms."""
 
 
 class Embedder(Protocol):
+    @property
+    def name(self) -> str:
+        """Of the model: vectors of one name can be compared."""
+        ...
+
     def embed(self, texts: Sequence[str]) -> Vectors:
         """One vector for each text."""
         ...
@@ -26,30 +35,85 @@ class Embedder(Protocol):
 class MiniLm:
     """all-MiniLM-L6-v2: English, 22 M parameters, D = 384. Loads at first use; any thread may call."""
 
+    name = "all-MiniLM-L6-v2"
+
     def __init__(self) -> None:
         self._gate = threading.Lock()
 
     def embed(self, texts: Sequence[str]) -> Vectors:
+        """Texts of like length go together, since in a batch each costs as much as its longest."""
+        found = np.zeros((len(texts), _WIDTH), np.float32)
+        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+        for at in range(0, len(order), _BATCH):
+            places = order[at : at + _BATCH]
+            found[places] = self._embed([texts[i] for i in places])
+        return found
+
+    def _embed(self, texts: list[str]) -> Vectors:
+        tokenizer, encoder = self._loaded
+        encoded = tokenizer.encode_batch(texts)
+        return encoder([e.ids for e in encoded], [e.attention_mask for e in encoded])
+
+    @property
+    def _loaded(self) -> tuple[Any, "_Encoder"]:
         with self._gate:
-            parts = [self._embed(texts[i : i + _BATCH]) for i in range(0, len(texts), _BATCH)]
-        return np.concatenate(parts) if parts else np.zeros((0, 384), np.float32)
-
-    def _embed(self, texts: Sequence[str]) -> Vectors:
-        import torch
-
-        tokenizer, model = self._loaded
-        tokens = tokenizer(list(texts), padding=True, truncation=True, max_length=_MOST_TOKENS, return_tensors="pt")
-        with torch.inference_mode():
-            hidden_NTD = model(**tokens).last_hidden_state
-            mask_NT1 = tokens["attention_mask"][..., None]
-            mean_ND = (hidden_NTD * mask_NT1).sum(dim=1) / mask_NT1.sum(dim=1)
-            return torch.nn.functional.normalize(mean_ND, dim=-1).numpy()
+            return self._opened
 
     @cached_property
-    def _loaded(self) -> tuple[Any, Any]:
-        # Seconds to import, and not needed by every command. The sentence-transformers library would give the same vectors;
-        # its import takes several times as long.
-        from transformers import AutoModel, AutoTokenizer
+    def _opened(self) -> tuple[Any, "_Encoder"]:
+        from tokenizers import Tokenizer
 
-        path = str(get_model_path())
-        return AutoTokenizer.from_pretrained(path), AutoModel.from_pretrained(path).eval()
+        path = Path(str(get_model_path()))
+        tokenizer = Tokenizer.from_file(str(path / "tokenizer.json"))
+        tokenizer.enable_truncation(_MOST_TOKENS)
+        tokenizer.enable_padding()
+        return tokenizer, _Encoder(path / "model.safetensors")
+
+
+class _Encoder:
+    """The model's forward pass. The transformers library gives the same vectors, but a short text takes it twice as long on one
+    core, and its import takes seconds."""
+
+    def __init__(self, weights: Path) -> None:
+        import torch  # slow to import, and not needed by every command
+        from safetensors.torch import load_file
+
+        self._torch = torch
+        self._weights = load_file(weights)
+        for layer in range(_LAYERS):  # query, key and value in one product
+            for part in ("weight", "bias"):
+                of = [f"encoder.layer.{layer}.attention.self.{name}.{part}" for name in ("query", "key", "value")]
+                self._weights[f"{layer}.qkv.{part}"] = torch.cat([self._weights.pop(name) for name in of])
+
+    def __call__(self, ids: list[list[int]], mask: list[list[int]]) -> Vectors:
+        """Args: ids: (N, T) padded tokens; mask: 0 where padded."""
+        with self._torch.inference_mode():
+            mask_NT = self._torch.tensor(mask, dtype=self._torch.bool)
+            hidden_NTD = self._hidden(self._torch.tensor(ids), mask_NT)
+            mean_ND = (hidden_NTD * mask_NT[..., None]).sum(dim=1) / mask_NT.sum(dim=1, keepdim=True)
+            return self._torch.nn.functional.normalize(mean_ND, dim=-1).numpy()
+
+    def _hidden(self, ids_NT: Any, mask_NT: Any) -> Any:
+        f, weights = self._torch.nn.functional, self._weights
+        count, length = ids_NT.shape
+        seen = None if bool(mask_NT.all()) else mask_NT[:, None, None, :]
+        x = weights["embeddings.word_embeddings.weight"][ids_NT]
+        x = x + weights["embeddings.position_embeddings.weight"][:length]
+        x = self._norm(x + weights["embeddings.token_type_embeddings.weight"][0], "embeddings")
+        for layer in range(_LAYERS):
+            at = f"encoder.layer.{layer}"
+            heads = self._linear(x, f"{layer}.qkv").view(count, length, 3, _HEADS, -1)
+            query, key, value = heads.permute(2, 0, 3, 1, 4)
+            mixed = f.scaled_dot_product_attention(query, key, value, attn_mask=seen)
+            mixed = mixed.transpose(1, 2).reshape(count, length, _WIDTH)
+            x = self._norm(x + self._linear(mixed, f"{at}.attention.output.dense"), f"{at}.attention.output")
+            inner = f.gelu(self._linear(x, f"{at}.intermediate.dense"))
+            x = self._norm(x + self._linear(inner, f"{at}.output.dense"), f"{at}.output")
+        return x
+
+    def _linear(self, x: Any, name: str) -> Any:
+        return self._torch.nn.functional.linear(x, self._weights[f"{name}.weight"], self._weights[f"{name}.bias"])
+
+    def _norm(self, x: Any, name: str) -> Any:
+        weight, bias = self._weights[f"{name}.LayerNorm.weight"], self._weights[f"{name}.LayerNorm.bias"]
+        return self._torch.nn.functional.layer_norm(x, (_WIDTH,), weight, bias, _EPSILON)

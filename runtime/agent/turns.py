@@ -332,7 +332,7 @@ class Turns:
         """The tools that the conversation is about, the likeliest first; all of them where the client chose."""
         is_choice = request.client_tools is not None or request.only_tools is not None
         limit = 0 if is_choice else self._limits.shown_tools
-        shown = self._retriever.shortlist(offered, recent_words(messages), limit=limit, keep=_last_called(messages))
+        shown = self._retriever.shortlist(offered, recent_words(messages), limit=limit, keep=_called(messages))
         return {spec.name: spec for spec in shown}
 
     async def _beginning(
@@ -495,10 +495,10 @@ def _chosen(registered: Sequence[ToolSpec], names: tuple[str, ...] | None) -> Se
     return [known[name] for name in names]
 
 
-def _last_called(messages: Sequence[Message]) -> set[str]:
-    """Tools of the latest calls: a correction is about them, whatever its words."""
-    calling = next((m for m in reversed(messages) if m.get("tool_calls")), None)
-    return {call["function"]["name"] for call in calling["tool_calls"]} if calling else set()
+def _called(messages: Sequence[Message]) -> list[str]:
+    """Tools that the conversation has called, the latest first: a correction is about them, whatever its words."""
+    calls = [call for message in messages for call in message.get("tool_calls") or ()]
+    return list(dict.fromkeys(call["function"]["name"] for call in reversed(calls)))
 
 
 def _checkpointable(schema: dict[str, Any]) -> dict[str, Any]:

@@ -350,6 +350,25 @@ async def test_a_correction_still_sees_the_tool_that_was_called(tmp_path: Path, 
     assert "sky_watch" in [t["function"]["name"] for t in result.trace.spans[0].tools]
 
 
+async def test_tools_used_earlier_in_the_thread_stay(tmp_path: Path, renderer: Renderer) -> None:
+    tools = [tool(f"tool_{i}") for i in range(9)] + [tool("sky_watch"), tool("buy_milk")]
+    script = [
+        execute(("sky_watch", {"city": "Oslo"})),
+        "Clear.",
+        execute(("buy_milk", {"city": "Rome"})),
+        "Bought.",
+        "Ok.",
+    ]
+    results = {"sky_watch": "clear", "buy_milk": "bought"}
+    async with running_agent(
+        tmp_path, renderer, script, tools=tools, limits=Limits(shown_tools=4), results=results
+    ) as agent:
+        for text in ("sky_watch Oslo", "buy_milk in Rome", "now use tool_7"):
+            result = await agent.say(text, thread="t")
+    shown = {t["function"]["name"] for t in result.trace.spans[0].tools}
+    assert {"sky_watch", "buy_milk", "tool_7"} <= shown
+
+
 async def test_tools_that_the_client_names_are_all_shown(tmp_path: Path, renderer: Renderer) -> None:
     tools = [tool(f"tool_{i}") for i in range(5)]
     async with running_agent(tmp_path, renderer, ["Ok."], tools=tools, limits=Limits(shown_tools=2)) as agent:

