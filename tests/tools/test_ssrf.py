@@ -118,10 +118,10 @@ async def test_no_way_out_leads_to_the_private_network(vector: Vector, canary: R
         if "refresh" not in vector.name and " 201 " not in f" {vector.name} ":  # those answer, and lead nowhere
             assert result.status in (CallStatus.FAILED, CallStatus.REJECTED), result.content
     await executor.close()
-    with pytest.raises((DestinationRefused, ImportFailed)):
+    with pytest.raises((DestinationRefused, ImportFailed, BadToolSpec)):  # the last: it carries a password
         await survey(McpHttpServer(url=url), outbound, open_limit_s=10)
     if "refresh" not in vector.name:
-        with pytest.raises((DestinationRefused, ImportFailed)):
+        with pytest.raises((DestinationRefused, ImportFailed, BadToolSpec)):  # the last: it carries a password
             await fetch_document(outbound, url)
 
     assert canary.visits() - before == 0
