@@ -9,14 +9,12 @@ search among 1,000 and 10,000 registered tools on one core.
 """
 
 import argparse
-import json
 import resource
 import statistics
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +25,12 @@ import torch
 from hone.demo.scenes import operations
 from hone.demo.traffic import Visit, read_traffic
 from hone.output import show_table
-from learner.rows import Row, read_rows
+from learner.finder import Request, is_kept_out, one_for_each_name, read_requests
 from runtime.database import open_database
-from runtime.prompt import Message, recent_words
 from tools.catalogue import Catalogue
 from tools.embedding import Embedder, MiniLm, Vectors
 from tools.kept_vectors import KeptVectors
+from tools.projection import Projection
 from tools.python_tools import PythonTools
 from tools.retrieval import Retriever, describe
 from tools.runnable import RunnableTools
@@ -65,57 +63,15 @@ def demo(embedder: Embedder) -> None:
     described = {name: describe(name, o.description, o.json_schema) for name, (o, _) in operations().items()}
     visits = requests(described)
     rows = []
-    for name, retriever in (("words", Retriever(None)), ("words and meaning", Retriever(embedder))):
+    for name, retriever in (
+        ("words", Retriever(None)),
+        ("words and meaning", Retriever(embedder)),
+        ("and what was learnt", Retriever(embedder, Projection.load())),
+    ):
         retriever.order(tuple(described.values()), "warm")
         share, ms = first_place(retriever, described, visits)
         rows.append((name, f"{share:.1%}", f"{ms:.2f}"))
     show_table(f"{len(visits)} requests", ("by", "first of those shown", "ms a search"), rows)
-
-
-@dataclass(frozen=True)
-class Request:
-    """A row as a turn of the runtime would begin with it."""
-
-    source: str
-    text: str
-    right: frozenset[str]
-    """Names of the tools that the row calls or asks values for."""
-    definitions: dict[str, str]
-    """Of the row's tools, by name, as JSON: equal definitions are one tool."""
-    called: tuple[str, ...]
-    """Tools used earlier, the latest first."""
-
-
-def read_requests(files: Iterable[Path]) -> tuple[list[Request], dict[str, dict[str, Any]]]:
-    """The requests, and all definitions, by their JSON."""
-    found: list[Request] = []
-    definitions: dict[str, dict[str, Any]] = {}
-    for row in (row for file in files for row in read_rows(file)):
-        own = {tool["function"]["name"]: json.dumps(tool["function"], sort_keys=True) for tool in row.tools}
-        definitions |= {own[tool["function"]["name"]]: tool["function"] for tool in row.tools}
-        begun = _begun(row)
-        right = frozenset(_right(row)) & own.keys()
-        if right:
-            source = row.data_source.partition("/")[0]
-            found.append(Request(source, recent_words(begun), right, own, _called(begun)))
-    return found, definitions
-
-
-def _begun(row: Row) -> Sequence[Message]:
-    """Up to the user's last message: tools are found once in a turn, before whatever is called in it."""
-    last = max(i for i, message in enumerate(row.prompt) if message["role"] == "user")
-    return row.prompt[: last + 1]
-
-
-def _right(row: Row) -> set[str]:
-    if row.truth.decision == "execute":
-        return {call.name for call in row.truth.tool_calls}
-    return {missing["tool"] for missing in row.truth.missing if "tool" in missing}
-
-
-def _called(messages: Sequence[Message]) -> tuple[str, ...]:
-    calls = [call for message in messages for call in message.get("tool_calls") or ()]
-    return tuple(dict.fromkeys(call.get("function", call)["name"] for call in reversed(calls)))
 
 
 Search = Callable[[Request, list[int]], list[int]]
@@ -138,7 +94,8 @@ class Pool:
             self.by_name.setdefault(name, i)
 
     def recall(self, requests: Sequence[Request], search: Search, *, strict: bool) -> dict[str, tuple[float, float]]:
-        """By source: share of the right tools that are found, and of rows all of whose are.
+        """By source: share of the right tools that are found, and of rows all of whose are. "kept out" are the right tools that the
+        projection was not learnt on.
 
         Args: strict: a tool of the same name with another definition does not count.
         """
@@ -148,9 +105,12 @@ class Pool:
             kept = [places[name] for name in request.called if name in request.definitions or not strict]
             found = search(request, kept)
             names = {self.names[i] for i in found}
-            hits = sum(places[name] in found if strict else name in names for name in request.right)
+            hits = {name: places[name] in found if strict else name in names for name in request.right}
             for source in (request.source, "all"):
-                shares[source].append(hits / len(request.right))
+                shares[source].append(float(np.mean([*hits.values()])))
+            kept_out = [hit for name, hit in hits.items() if is_kept_out(name)]
+            if kept_out:
+                shares["kept out"].append(float(np.mean(kept_out)))
         return {source: (float(np.mean(s)), float(np.mean([x == 1 for x in s]))) for source, s in shares.items()}
 
     def _place(self, request: Request, name: str) -> int:
@@ -182,31 +142,42 @@ def pooled(files: Sequence[Path], every: int, embedder: Embedder) -> None:
     requests, definitions = read_requests(files)
     requests = requests[::every]
     embedder.embed([request.text for request in requests])
-    one_a_name = {definition["name"]: key for key, definition in reversed(definitions.items())}
     pools = (
-        ("one tool for each name, as a catalogue has them", Pool(sorted(one_a_name.values()), definitions), False),
+        ("one tool for each name, as a catalogue has them", Pool(one_for_each_name(definitions), definitions), False),
         ("each distinct definition a tool of its own", Pool([*definitions], definitions), True),
     )
-    by_words, by_both = Retriever(None), Retriever(embedder)
+    by_words, plain, by_both = Retriever(None), Retriever(embedder), Retriever(embedder, Projection.load())
     for title, pool, strict in pools:
         index = bm25s.BM25()
         index.index([tokens(text) for text in pool.described], show_progress=False)
-        matrix = by_both.vectors(pool.described)
+        matrix = plain.vectors(pool.described)
         searches: dict[str, Search] = {
             "bm25s": lambda r, kept, index=index: _kept_first(_plain(index, r.text), kept),
             "meaning": lambda r, kept, matrix=matrix: _kept_first(matrix @ embedder.embed([r.text])[0], kept),
             "words": _searching(by_words, pool),
-            "both": _searching(by_both, pool),
+            "both": _searching(plain, pool),
+            "learnt": _searching(by_both, pool),
         }
         found = {name: pool.recall(requests, search, strict=strict) for name, search in searches.items()}
         rows = []
-        for source in sorted(found["both"], key=lambda s: (s == "all", s)):
-            count = sum(source in (request.source, "all") for request in requests)
+        for source in sorted(found["both"], key=lambda s: (s in ("all", "kept out"), s)):
+            count = sum(
+                any(map(is_kept_out, r.right)) if source == "kept out" else source in (r.source, "all")
+                for r in requests
+            )
             shares = [f"{found[name][source][0]:.3f} ({found[name][source][1]:.3f})" for name in searches]
             rows.append((source, str(count), *shares))
         show_table(
             f"Right tools among the {FOUND} found of {len(pool.names)}: {title} (rows with all of them)",
-            ("source", "rows", "bm25s, whole text", "meaning, whole text", "words", "words and meaning"),
+            (
+                "source",
+                "rows",
+                "bm25s, whole text",
+                "meaning, whole text",
+                "words",
+                "words and meaning",
+                "and what was learnt",
+            ),
             rows,
         )
 
@@ -256,7 +227,7 @@ def _timed(definitions: dict[str, dict[str, Any]], size: int, asked: list[str], 
         vectors = np.random.default_rng(1).standard_normal((size, 384)).astype(np.float32)
         kept.put(dict(zip(described, vectors / np.linalg.norm(vectors, axis=1, keepdims=True), strict=True)))
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        toolbox, retriever = RunnableTools(catalogue, PythonTools()), Retriever(clock, kept=kept)
+        toolbox, retriever = RunnableTools(catalogue, PythonTools()), Retriever(clock, Projection.load(), kept=kept)
         first = _seconds(lambda: retriever.shortlist(toolbox.list(), "warm", limit=SHOWN))
         memory = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
         turns, waits, alone, embedding = [], [], [], []

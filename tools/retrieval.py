@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from tools.embedding import Embedder, MiniLm, Vectors
 from tools.kept_vectors import KeptVectors, Vector
+from tools.projection import Projection
 from tools.spec import ToolSpec
 from tools.word_index import WordIndex, words
 
@@ -36,7 +37,7 @@ _OLDEST = 5
 _WORDS_SHARE = 0.1
 """What the best match by words adds to a cosine when tools are put in order: the best of 0 to 0.5 on 500 requests of the demo
 (`docs/log.md`; `python -m bench.retrieval` measures it)."""
-_WORDS_WEIGHT = 1.5
+_WORDS_WEIGHT = 0.6
 """Of a rank by words, beside one by meaning, when the few are found among many (`docs/decisions/0025-*.md`)."""
 _RANK_OFFSET = 10
 """Of reciprocal rank fusion, by which the few are found among many."""
@@ -62,22 +63,27 @@ def open_retriever(by: Literal["meaning", "words"], *, kept: Path | None = None)
     """With its embedder loaded. Args: kept: as of `Retriever`, a file."""
     if by == "words":
         return Retriever(None)
-    embedder = MiniLm()
+    embedder, projection = MiniLm(), Projection.load()
     embedder.embed(["warm"])
-    return Retriever(embedder, kept=KeptVectors(kept, f"{embedder.name}, {RECIPE}") if kept is not None else None)
+    recipe = f"{embedder.name}, {RECIPE}, {projection.name}"
+    return Retriever(embedder, projection, kept=KeptVectors(kept, recipe) if kept is not None else None)
 
 
 class Retriever:
     """Puts tools in order. Safe to share between threads."""
 
-    def __init__(self, embedder: Embedder | None, *, kept: KeptVectors | None = None) -> None:
+    def __init__(
+        self, embedder: Embedder | None, projection: Projection | None = None, *, kept: KeptVectors | None = None
+    ) -> None:
         """
         Args:
             embedder: None: by words alone.
+            projection: what was learnt of requests and tools; None: the embedder's vectors as they are.
             kept: where vectors outlive the process. With it, no search waits for the vectors of many tools: they are computed in
                 the background, and until they are there tools are found by words. None: a search computes what it needs.
         """
         self._embedder = embedder
+        self._projection = projection
         self._kept = kept
         self._gate = threading.Lock()
         """Held while an index is read or changed."""
@@ -125,7 +131,7 @@ class Retriever:
         """Places of the tools that fit the text best, the best one first; like `shortlist`, for tools given by `describe`."""
         if len(described) < 2:
             return list(range(len(described)))
-        pieces, weights_P = _pieces(text)
+        pieces, weights_P = pieces_of(text)
         asked_PD = self._meaning_of(pieces) if self._embedder is not None else None
         with self._gate:
             index = self._index(described)
@@ -226,7 +232,8 @@ class Retriever:
         different = list(dict.fromkeys([*heads, *wholes]))
         vectors = dict(zip(different, self._embedder.embed(different), strict=True))
         both = np.stack([vectors[head] + vectors[whole] for head, whole in zip(heads, wholes, strict=True)])
-        return both / np.linalg.norm(both, axis=1, keepdims=True)
+        unit = both / np.linalg.norm(both, axis=1, keepdims=True)
+        return unit if self._projection is None else self._projection.of_tools(unit)
 
     def _remember(self, vectors: dict[str, Vector]) -> None:
         # a new dictionary, since another thread may be reading the old one
@@ -236,10 +243,13 @@ class Retriever:
         """Of what users say; a thread says it again with each turn."""
         assert self._embedder is not None
         new = [piece for piece in dict.fromkeys(pieces) if piece not in self._asked]
-        fresh = dict(zip(new, self._embedder.embed(new), strict=True)) if new else {}
+        fresh = dict(zip(new, self._turned(self._embedder.embed(new)), strict=True)) if new else {}
         found = np.stack([fresh[piece] if piece in fresh else self._asked[piece] for piece in pieces])
         self._asked = fresh if len(self._asked) + len(fresh) > _KEPT_QUESTIONS else self._asked | fresh
         return found
+
+    def _turned(self, vectors: Vectors) -> Vectors:
+        return vectors if self._projection is None else self._projection.of_requests(vectors)
 
 
 class _Index:
@@ -322,8 +332,8 @@ def describe(name: str, description: str, parameters: Mapping[str, Any]) -> str:
     return f"{' '.join(words(name))}. {' '.join(description.split())}\n{', '.join(' '.join(part.split()) for part in said)}".strip()
 
 
-def _pieces(text: str) -> tuple[list[str], Ranks]:
-    """The sentences of a conversation, and what each counts for."""
+def pieces_of(text: str) -> tuple[list[str], Ranks]:
+    """The sentences of a conversation, each of which searches for itself, and what each counts for."""
     found: list[tuple[str, int]] = []
     lines = [line for line in text.split("\n") if len(words(line)) > 0] or [text]
     for age, line in zip(reversed(range(len(lines))), lines, strict=True):
