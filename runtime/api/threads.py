@@ -10,7 +10,7 @@ from runtime.services import Services, services
 router = APIRouter()
 
 
-@router.delete("/v1/threads/{thread_id:path}")
+@router.delete("/v1/threads/{thread_id}")
 async def erase_thread(thread_id: str, hone: Annotated[Services, Depends(services)]) -> dict[str, Any]:
     """Traces, verdicts, approvals, journal rows and checkpoints of a thread; 409 while a turn runs in it or a call is open."""
     async with hone.threads.alone(thread_id):

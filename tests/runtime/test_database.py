@@ -1,23 +1,30 @@
 """Opening, migrating and refusing databases."""
 
+import base64
 import threading
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import exc
 
 import runtime.agent.tables
 import runtime.approvals.tables
+import runtime.database
 import runtime.policy.deployment
 import runtime.report.measurements
 import runtime.traces.tables
 import tools.tables
 from runtime.database import UtcDateTime, dump_json, open_database, reading, writing
 from runtime.errors import DatabaseTooNew, StoreError
+from tools.master_keys import GivenKeys
+from tools.secret_bounds import Bounds
+from tools.secret_store import SecretStore
 
 METADATA = [
     tools.tables.metadata,
@@ -74,6 +81,25 @@ def test_a_database_of_a_newer_hone_is_refused_and_left_alone(database_url: str)
     with raw.connect() as connection:
         assert connection.scalar(sa.text("SELECT version_num FROM alembic_version")) == "9999"
     raw.dispose()
+
+
+def test_a_secret_from_before_there_were_bounds_goes_nowhere_and_the_migration_goes_both_ways(
+    database_url: str,
+) -> None:
+    engine = open_database(database_url)
+    store = SecretStore(engine, GivenKeys(base64.b64encode(bytes(32)).decode()))
+    store.set("PETS", "a-value", hosts=["api.example.com"])
+    config = Config()
+    config.set_main_option("script_location", str(Path(runtime.database.__file__).parent / "migrations"))
+    for migrate, revision in ((command.downgrade, "0008"), (command.upgrade, "head")):
+        with engine.begin() as connection:
+            config.attributes["connection"] = connection
+            migrate(config, revision)
+        columns = {column["name"] for column in sa.inspect(engine).get_columns("secrets")}
+        assert ({"hosts", "tools"} <= columns) is (revision == "head")
+    assert store.find("PETS") == ("a-value", Bounds())
+    assert store.bind("PETS", hosts=["api.example.com"]).hosts == ("api.example.com",)
+    engine.dispose()
 
 
 def test_a_failed_migration_leaves_nothing(database_url: str) -> None:

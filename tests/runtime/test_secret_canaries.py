@@ -342,7 +342,7 @@ def test_credentials_that_are_typed_into_definitions_are_refused_and_found_nowhe
             assert server.http.post("/v1/tools/import", json={"openapi": described}).status_code == 201
             canary = "".join(source.choices(TEXT, k=24))
             wanted |= set(pieces(canary.encode()))
-            refused = server.http.patch("/v1/tools/fixed/draft", json={"fix": {"X_Api_Key": canary}})
+            refused = server.http.patch("/v1/tools/fixed/draft", json={"fix": {"X-Api-Key": canary}})
             assert refused.status_code == 400, refused.text
             assert "--secret X-Api-Key=NAME" in refused.text
         assert server.http.get("/v1/tools").json()["data"] == []

@@ -41,19 +41,19 @@ def where(home: Path, said: str) -> list[str]:
 
 def test_a_thread_is_erased_from_the_files_and_another_stays(tmp_path: Path, renderer: Renderer) -> None:
     with serving(build_service()) as service, served_app(tmp_path, renderer, tools=[order(service)]) as server:
-        talk(server, "mine/1", SAID)
+        talk(server, "mine:1", SAID)
         talk(server, "other", "tea")
         assert {name.partition("-")[0] for name in where(tmp_path, SAID)} <= {"hone.db", "threads.db"}
         assert where(tmp_path, SAID)
-        erased = server.http.delete("/v1/threads/mine/1")
+        erased = server.http.delete("/v1/threads/mine:1")
         assert erased.status_code == 200, erased.text
         assert erased.json()["erased"] == {"traces": 1, "calls": 1, "approvals": 0, "heads": 1}
         assert where(tmp_path, SAID) == []
-        assert server.http.get("/v1/traces?thread=mine/1").json()["data"] == []
+        assert server.http.get("/v1/traces?thread=mine:1").json()["data"] == []
         assert len(server.http.get("/v1/traces").json()["data"]) == 1
-        gone = server.http.delete("/v1/threads/mine/1")
+        gone = server.http.delete("/v1/threads/mine:1")
         assert (gone.status_code, gone.json()["error"]["code"]) == (404, "thread_not_found")
-        talk(server, "mine/1", "coffee")  # the name is free for a new conversation
+        talk(server, "mine:1", "coffee")  # the name is free for a new conversation
         assert SAID not in server.policy.prompts[-1]
         assert "coffee" in server.policy.prompts[-1]
 

@@ -69,6 +69,7 @@ def test_an_ordinary_header_is_none(header: str) -> None:
         (f"{URL}?key=v-4711", True),
         (f"{URL}?access_token=v-4711", True),
         ("https://ann:v-4711@api.example.com/x", True),
+        ("https://v-4711@api.example.com/x", True),
         (f"{URL}?sort_key=name&author=ann", False),
         (f"{URL}?api_key=", False),
         (f"{URL}?max_tokens=40", False),
