@@ -1,9 +1,9 @@
 """Learns the projection by which tools are found: `python -m learner.finder rows.jsonl.gz ... [--out FILE]`.
 
-Each row whose right tools are known is a request and its tools, among all tools of all rows. The loss is the cross-entropy of the
-right tool among the tools to learn on, by the request's best sentence (as `tools.retrieval` scores them). A fifth of the tools, by a hash
-of their names, is kept out: rows that need one of these are not learnt from, these tools are no rivals either, and
-`python -m bench.retrieval` says how well they are found.
+Each row whose right tools are known is a request and its tools, among all tools of all rows. The loss is the cross-entropy of
+the right tool among the tools to learn on, by the request's best sentence (as `tools.retrieval` scores them). A fifth of the
+tools, by a hash of their names, is kept out: rows that need one of these are not learnt from, these tools are no rivals either,
+and `python -m bench.retrieval` says how well they are found.
 """
 
 import argparse
