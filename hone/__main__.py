@@ -5,7 +5,18 @@ import sys
 import typer
 from sqlalchemy.exc import SQLAlchemyError
 
-from hone import adapters, approvals, data, demo_command, learning, secrets_command, serving, tools_command, traces
+from hone import (
+    adapters,
+    approvals,
+    data,
+    demo_command,
+    eval_command,
+    learning,
+    secrets_command,
+    serving,
+    tools_command,
+    traces,
+)
 from hone.output import problems
 from learner.errors import LearnerError
 from runtime.errors import RuntimeFault
@@ -27,6 +38,7 @@ app.add_typer(traces.app, name="traces")
 app.add_typer(approvals.app, name="approvals")
 app.add_typer(adapters.app, name="adapters")
 app.add_typer(data.app, name="data")
+app.add_typer(eval_command.app, name="eval")
 
 
 def main() -> None:
