@@ -135,12 +135,16 @@ class EndpointDecider:
                 max_tokens=self._settings.max_tokens,
                 **request,
             )
-            return read_reply(json.loads(raw.text()), row, {wire: name for name, wire in names.items()})
         except APIStatusError as e:
-            is_long = e.status_code == 400 and any(mark in str(e) for mark in _TOO_LONG)
+            is_long = e.status_code == 400 and any(mark in f"{e.code} {e.message}" for mark in _TOO_LONG)
             return Undecided(Fault.TOO_LONG if is_long else Fault.FAILED, _short(f"HTTP {e.status_code}: {e}"))
-        except (OpenAIError, ValueError, KeyError, TypeError, IndexError, AttributeError) as e:
+        except OpenAIError as e:
             return Undecided(Fault.FAILED, _short(f"{type(e).__name__}: {e}"))
+        try:
+            return read_reply(raw.http_response.json(), row, {wire: name for name, wire in names.items()})
+        # whatever the body is, if not a chat completion
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError) as e:
+            return Undecided(Fault.FAILED, _short(f"the reply is no chat completion ({type(e).__name__}: {e})"))
 
 
 def wire_names(names: Sequence[str]) -> dict[str, str]:
