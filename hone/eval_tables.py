@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -83,42 +84,39 @@ def show_report(console: Console, report: EvaluationReport, rows: MeasuredRows) 
 
 def _main_table(report: EvaluationReport) -> Table:
     named = report.model + (f"@{report.adapter}" if report.adapter else "")
-    table = Table(title=f"{named}: {len(report.rows)} rows in {report.seconds:.0f} s", title_justify="left")
-    for column in ("", "n", "reward", "exact", "decision", "macro-F1", "tools", "arguments", "invalid"):
-        table.add_column(column, justify="right" if column else "left")
+    title = f"{named}: {len(report.rows)} rows in {report.seconds:.0f} s; in % but for reward and F1, [95 % interval]"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for column in ("", "n", "reward", "exact", "decision", "F1", "tools", "args", "invalid"):
+        table.add_column(column, justify="right" if column else "left", overflow="fold")
     for name, group in {"all": report, **(report.per_source if len(report.per_source) > 1 else {})}.items():
         if group.overall is None:
             continue
         table.add_section()
-        f1 = _interval(group.macro_f1_interval, percent=False)
-        table.add_row(name, *_cells(group.overall, f1), style="bold")
+        table.add_row(name, *_cells(group.overall, f"{group.macro_f1:.2f}"), style="bold")
         for kind, figures in group.per_class.items() if len(group.per_class) > 1 else ():
             table.add_row(f"  {kind}", *_cells(figures, ""))
         for baseline, figure in group.baselines.items():
-            shares = (f"{figure['reward']:.3f}", f"{figure['exact']:.1%}", f"{figure['decision_accuracy']:.1%}")
-            table.add_row(f"  {baseline}", "", *shares, f"{figure['macro_f1']:.3f}", "", "", "", style="dim")
+            exact, decision = (f"{100 * figure[share]:.1f}" for share in ("exact", "decision_accuracy"))
+            f1 = f"{figure['macro_f1']:.2f}"
+            table.add_row(f"  {baseline}", "", f"{figure['reward']:.3f}", exact, decision, f1, style="dim")
     return table
 
 
 def _cells(figures: Figures, f1: str) -> list[str]:
     return [
         str(figures.n),
-        _interval(figures.reward, percent=False),
-        _interval(figures.exact),
-        _interval(figures.decision_accuracy),
+        f"{figures.reward.mean:.3f}",
+        _percent(figures.exact),
+        _percent(figures.decision_accuracy),
         f1,
-        _interval(figures.tool_accuracy),
-        _interval(figures.argument_accuracy),
-        f"{figures.invalid_rate:.1%}",
+        "-" if figures.tool_accuracy is None else f"{100 * figures.tool_accuracy.mean:.1f}",
+        "-" if figures.argument_accuracy is None else f"{100 * figures.argument_accuracy.mean:.1f}",
+        f"{100 * figures.invalid_rate:.1f}",
     ]
 
 
-def _interval(interval: Interval | None, *, percent: bool = True) -> str:
-    if interval is None:
-        return "-"
-    if percent:
-        return f"{interval.mean:.1%} [{100 * interval.low:.0f}, {100 * interval.high:.0f}]"
-    return f"{interval.mean:.3f} [{interval.low:.2f}, {interval.high:.2f}]"
+def _percent(interval: Interval) -> str:
+    return f"{100 * interval.mean:.1f} [{100 * interval.low:.0f}, {100 * interval.high:.0f}]"
 
 
 def _confusion(confusion: Mapping[str, Mapping[str, int]]) -> Table:

@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -26,7 +24,6 @@ from tests.runtime.served_app import served_app
 from tests.tiny_model import build_adapter, build_tiny_model
 
 FEW = ["--max-tokens", "12", "--batch", "4"]
-ENVIRONMENT = {**os.environ, "HONE_RETRIEVAL": "words", "HONE_THREADS": "1"}
 
 
 @pytest.fixture(scope="module")
@@ -121,43 +118,26 @@ def test_results_of_another_run_are_not_mixed_in(tmp_path: Path, tiny: Path) -> 
 
 
 def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been(tmp_path: Path, tiny: Path) -> None:
-    rows = tmp_path / "a.jsonl"
-    write_rows(rows, mixed_rows(160))
-    options = [
-        "--data",
-        str(rows),
-        "--model",
-        str(tiny),
-        "--home",
-        str(tmp_path / "home"),
-        "--max-tokens",
-        "60",
-        "--batch",
-        "8",
-    ]
-
-    def start(out: Path) -> "subprocess.Popen[bytes]":
-        command = [sys.executable, "-m", "hone", "eval", *options, "--json", str(out)]
-        return subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-    out, journal = tmp_path / "killed.json", tmp_path / "killed.rows.jsonl"
-    process = start(out)
-    while not journal.exists() or journal.read_bytes().count(b"\n") < 1 + 8:
-        assert process.poll() is None, "it ended before it could be killed"
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    rows, out, whole = tmp_path / "a.jsonl", tmp_path / "killed.json", tmp_path / "whole.json"
+    write_rows(rows, mixed_rows(80))
+    options = ["--data", rows, "--model", tiny, "--max-tokens", 40, "--batch", 8, "--json"]
+    command = [sys.executable, "-m", "hone", "eval", *map(str, options), str(out), "--home", str(tmp_path / "home")]
+    journal = tmp_path / "killed.rows.jsonl"
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        while not journal.exists() or journal.read_bytes().count(b"\n") < 1 + 8:
+            assert process.poll() is None, "it ended before it could be killed"
+            time.sleep(0.005)
+        process.kill()
     assert not out.exists()
+    kept = [json.loads(line) for line in journal.read_bytes().splitlines()[1:]]
+    assert 8 <= len(kept) < 80
     with journal.open("ab") as file:  # as a kill in the middle of a write leaves it
         file.write(b'{"id": "half')
-    kept = [json.loads(line) for line in journal.read_bytes().splitlines()[1:-1]]
-    assert 8 <= len(kept) < 160
-    assert start(out).wait() == 0
+    run(tmp_path, *options, out)
     lines = [json.loads(line) for line in journal.read_text().splitlines()[1:]]
     assert lines[: len(kept)] == kept
-    assert len(lines) == 160, "nothing was decided twice"
-    whole = tmp_path / "whole.json"
-    assert start(whole).wait() == 0
+    assert len(lines) == 80, "a row was decided twice"
+    run(tmp_path, *options, whole)
     assert whole.read_bytes() == out.read_bytes()
 
 
