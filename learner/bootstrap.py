@@ -1,10 +1,9 @@
 """Percentile bootstrap: how far chance alone moves a figure. Pure; the same seed gives the same interval."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 _CHUNK = 4_000_000
@@ -37,13 +36,3 @@ def mean_interval(values: Sequence[float], *, resamples: int = 2000, seed: int =
     ]
     low, high = np.percentile(np.concatenate(means), [2.5, 97.5])
     return Interval(mean=float(data.mean()), low=float(low), high=float(high), n=data.size)
-
-
-def resampled_interval(
-    statistic: Callable[[NDArray[np.int64]], float], n: int, *, resamples: int = 2000, seed: int = 0
-) -> Interval:
-    """Percentile bootstrap of any statistic of `n` members. Args: statistic: of the members at these places."""
-    generator = np.random.default_rng(seed)
-    found = [statistic(generator.integers(0, n, size=n)) for _ in range(resamples)]
-    low, high = np.percentile(found, [2.5, 97.5])
-    return Interval(mean=statistic(np.arange(n)), low=float(low), high=float(high), n=n)

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, bootstrap
 
-from learner.bootstrap import resampled_interval
 from learner.comparison import Results, compare, mcnemar
 from learner.errors import BadRows
-from learner.figures import RowResult
+from learner.figures import RowResult, confusion_of, macro_f1, macro_f1_interval
 
 
 def results(exact: dict[str, bool], *, sha: str = "s", strict: bool = False, source: str = "bfcl/simple") -> Results:
@@ -50,12 +49,16 @@ def test_the_gain_of_paired_rows_has_scipys_interval() -> None:
     assert gain.low > 0
 
 
-def test_the_interval_of_any_statistic_has_scipys_too() -> None:
-    values = np.random.default_rng(3).normal(size=200)
-    mine = resampled_interval(lambda places: float(np.median(values[places])), 200)
-    theirs = bootstrap((values,), np.median, method="percentile", rng=1).confidence_interval
-    assert mine.mean == np.median(values)
-    assert (mine.low, mine.high) == pytest.approx((theirs.low, theirs.high), abs=0.05)
+def test_the_interval_of_macro_f1_is_that_of_resampled_rows() -> None:
+    generator = random.Random(1)
+    kinds = ("execute", "clarify", "refuse")
+    pairs = [(t, t if generator.random() < 0.7 else generator.choice(kinds)) for t in generator.choices(kinds, k=150)]
+    rows = [RowResult(id="", truth=t, decided=d, reward=0, exact=False) for t, d in pairs]
+    mine = macro_f1_interval(confusion_of(rows))
+    resampled = [macro_f1(confusion_of(generator.choices(rows, k=len(rows)))) for _ in range(1500)]
+    low, high = np.percentile(resampled, [2.5, 97.5])
+    assert mine.mean == macro_f1(confusion_of(rows))
+    assert (mine.low, mine.high) == pytest.approx((low, high), abs=0.012)
 
 
 def test_results_over_other_rows_are_refused() -> None:
