@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from learner.rows import read_rows
+from learner.row_files import read_rows
 from tools.curriculum import curriculum
 from tools.lint import Rule, lint_all
 from tools.spec import ClientBackend, ToolSpec

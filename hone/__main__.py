@@ -10,6 +10,7 @@ from hone import (
     approvals,
     data,
     demo_command,
+    eval_command,
     learning,
     secrets_command,
     serving,
@@ -39,6 +40,7 @@ app.add_typer(threads.app, name="threads")
 app.add_typer(approvals.app, name="approvals")
 app.add_typer(adapters.app, name="adapters")
 app.add_typer(data.app, name="data")
+app.add_typer(eval_command.app, name="eval")
 
 
 def main() -> None:

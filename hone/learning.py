@@ -11,7 +11,8 @@ from hone.home import Home, load_policy, load_renderer, open_home
 from hone.output import JsonOption, console, write_json
 from learner.curriculum_rows import evaluation_rows as curriculum_evaluation_rows
 from learner.daemon import CycleReport, Outcome, run_forever
-from learner.rows import Row, read_rows
+from learner.row_files import read_rows
+from learner.rows import Row
 from learner.settings import LearnerSettings
 from learner.synth.rows import generate_rows
 from tools.retrieval import open_retriever

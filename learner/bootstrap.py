@@ -1,4 +1,4 @@
-"""Percentile bootstrap of a mean: how far chance alone moves it. Pure; the same seed gives the same interval."""
+"""Percentile bootstrap: how far chance alone moves a figure. Pure; the same seed gives the same interval."""
 
 import math
 from collections.abc import Sequence

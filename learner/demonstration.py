@@ -46,7 +46,7 @@ def _decision(truth: GroundTruth, parameters: Mapping[str, list[str]]) -> Decisi
     match truth.decision:
         case "execute" if truth.tool_calls:
             return Execute(calls=tuple(_call(call, parameters.get(call.name, [])) for call in truth.tool_calls))
-        case "clarify" if truth.missing:
+        case "clarify" if truth.missing and all("tool" in part for part in truth.missing):
             missing = sorted(truth.missing, key=lambda m: _place(m["parameter"], parameters.get(m["tool"], [])))
             named = tuple(MissingParameter(tool=m["tool"], parameter=m["parameter"]) for m in missing)
             return Clarify(question=question_about([split_name(m.parameter) for m in named]), missing=named)

@@ -1,81 +1,60 @@
 """Measuring a policy: the same rows, greedy decoding, the reward of training.
 
-Figures are given per decision class and never only as a mean, beside policies that ignore the request (`BASELINES`), so
-that a number can be read for what it is. Results are kept per row, so that two reports can be paired.
+Figures stand per source and per decision class, beside policies that ignore the request (`learner.baselines`), so that a number
+can be read for what it is. Results are kept per row, so that two reports can be paired (`learner.comparison`, `learner.gate`).
 """
 
-import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Protocol, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
-from learner.bootstrap import Interval, mean_interval
+from learner.deciding import Decider, ModelDecider, Outcome, Undecided
 from learner.errors import BadRows
-from learner.rewards import Score, read_decision, score
+from learner.figures import Group, RowResult, by_source, group_of, result_of
+from learner.row_forms import Fault
 from learner.rows import Row
 from learner.settings import EvaluationSettings
-from runtime.decision import (
-    Answer,
-    Clarify,
-    Decision,
-    DecisionKind,
-    Execute,
-    MissingParameter,
-    Refuse,
-    ToolCall,
-)
-from runtime.errors import PromptTooLong
-from runtime.policy.base import Policy, SamplingParams
+from runtime.errors import PolicyUnavailable
+from runtime.policy.base import Policy
 from runtime.prompt import Renderer
-
-CLASSES = ("execute", "clarify", "refuse", "answer")
 
 Progress = Callable[[int, int], None]
 """Called with rows done and rows in all."""
 
 
-class _Frozen(BaseModel):
+class Unmeasured(BaseModel):
+    """A row that was not measured, and why."""
+
     model_config = ConfigDict(frozen=True)
 
-
-class RowResult(_Frozen):
     id: str
-    truth: str
-    """Class of the right decision."""
-    decided: str
-    reward: float
-    exact: bool
-    reasons: tuple[str, ...] = ()
-    text: str = ""
-    """What the policy wrote; empty for baselines."""
+    fault: Fault
+    detail: str
 
 
-class Figures(_Frozen):
-    """Over one class or all rows."""
-
-    n: int
-    reward: Interval
-    exact: Interval
-    decision_accuracy: float
-    """Share of rows where the kind of decision is right, whatever its details."""
-    invalid_rate: float
+RowOutcome: TypeAlias = RowResult | Unmeasured
 
 
-class EvaluationReport(_Frozen):
+class Journal(Protocol):
+    """What was found already, and where more is written down as it is found (`learner.results`)."""
+
+    def known(self) -> Mapping[str, RowOutcome]: ...
+
+    def keep(self, outcomes: Sequence[RowOutcome]) -> None:
+        """Lasting when it returns."""
+        ...
+
+
+class EvaluationReport(Group):
+    """All rows together, and each source."""
+
     model: str
     adapter: str | None
-    overall: Figures | None
-    """None when no row could be measured."""
-    per_class: dict[str, Figures]
-    """Classes that occur among the rows."""
-    macro_f1: float
-    """Mean F1 of the kinds of decision that occur among the rows."""
-    confusion: dict[str, dict[str, int]]
-    """Right kind -> decided kind -> rows; decided kinds include answer and invalid."""
-    baselines: dict[str, dict[str, float]]
-    """Name of a policy that ignores the request -> {"reward", "exact", "macro_f1"} on the same rows."""
+    per_source: dict[str, Group] = {}
+    unmeasured: tuple[Unmeasured, ...] = ()
     too_long: tuple[str, ...]
     """Ids of rows whose prompt leaves no room; they are not measured."""
     truncated: int
@@ -93,53 +72,87 @@ async def evaluate(
     settings: EvaluationSettings | None = None,
     progress: Progress | None = None,
 ) -> EvaluationReport:
-    """Runs every row once at temperature 0.
+    """Runs a policy once over every row at temperature 0.
 
     Raises:
         BadRows: two rows share an id.
         PolicyUnavailable, UnknownAdapter: from the policy.
     """
     settings = settings or EvaluationSettings()
+    started = time.monotonic()
+    outcomes = await measure(
+        ModelDecider(policy, renderer, adapter=adapter, settings=settings), rows, settings=settings, progress=progress
+    )
+    seconds = time.monotonic() - started
+    return report_of(rows, outcomes, model=policy.model, adapter=adapter, seconds=seconds, settings=settings)
+
+
+async def measure(
+    decider: Decider,
+    rows: Sequence[Row],
+    *,
+    settings: EvaluationSettings | None = None,
+    journal: Journal | None = None,
+    progress: Progress | None = None,
+) -> list[RowOutcome]:
+    """One outcome for each row, in order, decided in batches of `batch_rows`; what the journal knows is not asked again, unless it
+    failed.
+
+    Raises:
+        BadRows: two rows share an id.
+        PolicyUnavailable: of a whole batch no row was decided; what was found before is in the journal.
+    """
+    settings = settings or EvaluationSettings()
     ids = row_ids(rows)
-    slots = asyncio.Semaphore(settings.concurrency)
-    done = 0
+    found: dict[str, RowOutcome] = {}
+    if journal is not None:
+        known = journal.known()
+        found = {row_id: known[row_id] for row_id in ids if row_id in known}
+    for start in range(0, len(rows), settings.batch_rows):
+        batch = range(start, min(start + settings.batch_rows, len(rows)))
+        # what was begun is decided again as a whole: a batch of other rows could round otherwise
+        is_new = any(ids[i] not in found for i in batch)
+        places = [i for i in batch if is_new or _has_failed(found[ids[i]])]
+        if places:
+            outcomes = await decider.decide([rows[i] for i in places])
+            if all(isinstance(outcome, Undecided) and outcome.fault is Fault.FAILED for outcome in outcomes):
+                assert isinstance(outcomes[0], Undecided)
+                raise PolicyUnavailable(f"none of {len(outcomes)} rows was answered: {outcomes[0].detail}")
+            judged = [_judge(rows[i], ids[i], outcome) for i, outcome in zip(places, outcomes, strict=True)]
+            if journal is not None:
+                journal.keep(judged)
+            found |= {outcome.id: outcome for outcome in judged}
+        if progress:
+            for done in batch:
+                progress(done + 1, len(rows))
+    return [found[row_id] for row_id in ids]
 
-    async def measure(row: Row, row_id: str) -> tuple[RowResult, bool] | None:
-        nonlocal done
-        async with slots:
-            try:
-                prompt = renderer.render(row.prompt, row.tools)
-                grammar = renderer.grammar(row.tools)
-                params = SamplingParams(max_tokens=settings.max_tokens, temperature=0.0, grammar=grammar)
-                completion = await policy.sample(prompt.token_ids, params, adapter=adapter)
-            except PromptTooLong:
-                return None
-            finally:
-                done += 1
-                if progress:
-                    progress(done, len(rows))
-        decision = read_decision(completion.text, row)
-        result = _result(row, row_id, decision, score(decision, row.truth, row.tools), completion.text)
-        return result, completion.finish_reason == "length"
 
-    started = asyncio.get_running_loop().time()
-    running = [asyncio.create_task(measure(row, row_id)) for row, row_id in zip(rows, ids, strict=True)]
-    try:
-        measured = await asyncio.gather(*running)
-    finally:
-        for task in running:  # after a failure the others would go on for nothing
-            task.cancel()
-    seconds = asyncio.get_running_loop().time() - started
-    kept = [(row, outcome) for row, outcome in zip(rows, measured, strict=True) if outcome is not None]
-    return _report(
-        [result for _, (result, _) in kept],
-        baselines=_baselines([row for row, _ in kept]),
-        settings=settings,
-        model=policy.model,
+def report_of(
+    rows: Sequence[Row],
+    outcomes: Sequence[RowOutcome],
+    *,
+    model: str,
+    adapter: str | None,
+    seconds: float,
+    settings: EvaluationSettings | None = None,
+) -> EvaluationReport:
+    """Args: outcomes: of the rows, in their order."""
+    settings = settings or EvaluationSettings()
+    pairs = [(row, found) for row, found in zip(rows, outcomes, strict=True) if isinstance(found, RowResult)]
+    measured, results = [row for row, _ in pairs], [found for _, found in pairs]
+    unmeasured = tuple(found for found in outcomes if isinstance(found, Unmeasured))
+    sources = by_source(results, measured)
+    return EvaluationReport(
+        **dict(group_of(results, measured, settings)),
+        per_source={name: group_of(*members, settings) for name, members in sources.items()},
+        model=model,
         adapter=adapter,
-        too_long=tuple(row_id for row_id, outcome in zip(ids, measured, strict=True) if outcome is None),
-        truncated=sum(cut for _, (_, cut) in kept),
+        unmeasured=unmeasured,
+        too_long=tuple(found.id for found in unmeasured if found.fault is Fault.TOO_LONG),
+        truncated=sum(result.truncated for result in results),
         seconds=seconds,
+        rows=tuple(results),
     )
 
 
@@ -152,110 +165,12 @@ def row_ids(rows: Sequence[Row]) -> list[str]:
     return ids
 
 
-def _result(row: Row, row_id: str, decision: Decision, scored: Score, text: str = "") -> RowResult:
-    return RowResult(
-        id=row_id,
-        truth=row.truth.decision,
-        decided=decision.kind.value,
-        reward=scored.reward,
-        exact=scored.exact,
-        reasons=scored.reasons,
-        text=text,
-    )
+def _judge(row: Row, row_id: str, outcome: Outcome) -> RowOutcome:
+    if isinstance(outcome, Undecided):
+        return Unmeasured(id=row_id, fault=outcome.fault, detail=outcome.detail)
+    result = result_of(row, outcome.decision, outcome.text, truncated=outcome.truncated)
+    return result.model_copy(update={"id": row_id})
 
 
-def _report(results: Sequence[RowResult], *, settings: EvaluationSettings, **rest: Any) -> EvaluationReport:
-    per_class = {kind: [r for r in results if r.truth == kind] for kind in CLASSES}
-    confusion = confusion_of(results)
-    return EvaluationReport(
-        overall=_figures(results, settings) if results else None,
-        per_class={kind: _figures(members, settings) for kind, members in per_class.items() if members},
-        macro_f1=macro_f1(confusion),
-        confusion=confusion,
-        rows=tuple(results),
-        **rest,
-    )
-
-
-def _figures(results: Sequence[RowResult], settings: EvaluationSettings) -> Figures:
-    n = len(results)
-    bootstrap = {"resamples": settings.resamples, "seed": settings.seed}
-    return Figures(
-        n=n,
-        reward=mean_interval([r.reward for r in results], **bootstrap),
-        exact=mean_interval([float(r.exact) for r in results], **bootstrap),
-        decision_accuracy=sum(r.decided == r.truth for r in results) / n,
-        invalid_rate=sum(r.decided == DecisionKind.INVALID.value for r in results) / n,
-    )
-
-
-def confusion_of(results: Sequence[RowResult]) -> dict[str, dict[str, int]]:
-    counts = Counter((r.truth, r.decided) for r in results)
-    decided = [kind.value for kind in DecisionKind]
-    present = [kind for kind in CLASSES if any(r.truth == kind for r in results)]
-    return {truth: {kind: counts[truth, kind] for kind in decided} for truth in present}
-
-
-def macro_f1(confusion: Mapping[str, Mapping[str, int]]) -> float:
-    """Mean over the right kinds that occur; 0 when there are none."""
-    scores: list[float] = []
-    for kind, decided in confusion.items():
-        hits = decided[kind]
-        total = sum(decided.values()) + sum(other[kind] for other in confusion.values())
-        scores.append(2 * hits / total if total else 0.0)
-    return sum(scores) / len(scores) if scores else 0.0
-
-
-def _always_clarify(row: Row) -> Decision:
-    """Asks for all that the first tool requires: the best guess that needs no reading."""
-    function = row.tools[0]["function"] if row.tools else {"name": "", "parameters": {}}
-    required = function.get("parameters", {}).get("required", ())
-    missing = tuple(MissingParameter(tool=function["name"], parameter=name) for name in required)
-    return Clarify(question="Could you tell me more?", missing=missing)
-
-
-def _always_refuse(row: Row) -> Decision:
-    return Refuse(reason="I cannot do that.")
-
-
-def _never_call(row: Row) -> Decision:
-    return Answer(text="Done.")
-
-
-def _call_first(row: Row) -> Decision:
-    return _calls(row, 1)
-
-
-def _call_all(row: Row) -> Decision:
-    return _calls(row, len(row.tools))
-
-
-def _calls(row: Row, n: int) -> Decision:
-    calls = tuple(ToolCall(name=tool["function"]["name"]) for tool in row.tools[:n])
-    return Execute(calls=calls) if calls else Answer(text="Done.")
-
-
-BASELINES: Mapping[str, Callable[[Row], Decision]] = {
-    "always_clarify": _always_clarify,
-    "always_refuse": _always_refuse,
-    "never_call": _never_call,
-    "call_first": _call_first,
-    "call_all": _call_all,
-}
-"""Policies that ignore the request; a policy that does not beat them has learnt nothing."""
-
-
-def _baselines(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
-    if not rows:
-        return {}
-    figures: dict[str, dict[str, float]] = {}
-    for name, decide in BASELINES.items():
-        decisions = [decide(row) for row in rows]
-        scored = [score(decision, row.truth, row.tools) for decision, row in zip(decisions, rows, strict=True)]
-        results = [_result(r, "", d, s) for r, d, s in zip(rows, decisions, scored, strict=True)]
-        figures[name] = {
-            "reward": sum(r.reward for r in results) / len(results),
-            "exact": sum(r.exact for r in results) / len(results),
-            "macro_f1": macro_f1(confusion_of(results)),
-        }
-    return figures
+def _has_failed(outcome: RowOutcome) -> bool:
+    return isinstance(outcome, Unmeasured) and outcome.fault is Fault.FAILED

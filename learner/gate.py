@@ -14,8 +14,10 @@ import math
 
 from pydantic import BaseModel, ConfigDict
 
+from learner.baselines import BASELINES
 from learner.bootstrap import Interval, mean_interval
-from learner.evaluation import BASELINES, EvaluationReport, RowResult
+from learner.evaluation import EvaluationReport
+from learner.figures import RowResult
 from learner.settings import GateSettings
 
 

@@ -32,7 +32,7 @@ from torch.multiprocessing.spawn import spawn
 from torch.utils.data import DataLoader, IterableDataset
 
 from learner.branched import Branches, use_branched_attention
-from learner.rows import read_rows
+from learner.row_files import read_rows
 from learner.starter import SIZES, VOCABULARY, build_model, train_tokenizer
 from learner.synth.borrowed import Borrowed
 from learner.synth.packing import IGNORED, Layout, packed_families

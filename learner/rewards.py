@@ -23,7 +23,7 @@ Pure: no I/O, no state.
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from learner.matching import UNSET, same, unwrap
 from learner.rows import ExpectedCall, GroundTruth, Row
@@ -85,12 +85,13 @@ def _partial(share: float) -> float:
 def _score_clarify(decision: Clarify, truth: GroundTruth) -> Score:
     if not decision.question.strip():
         return Score(PARTIAL_MIN, False, ("no question",))
-    expected = {(missing["tool"], missing["parameter"]) for missing in truth.missing}
-    named = {(missing.tool, missing.parameter) for missing in decision.missing}
+    any_tool = any("tool" not in missing for missing in truth.missing)
+    expected = {("" if any_tool else missing["tool"], missing["parameter"]) for missing in truth.missing}
+    named = {("" if any_tool else missing.tool, missing.parameter) for missing in decision.missing}
     if not expected or expected == named:
         return Score(FULL, True)
     share = len(expected & named) / len(expected | named)
-    wanted = ", ".join(sorted(f"{tool}.{parameter}" for tool, parameter in expected))
+    wanted = ", ".join(sorted(f"{tool}.{parameter}".removeprefix(".") for tool, parameter in expected))
     return Score(_partial(share), False, (f"missing is {wanted}",))
 
 
@@ -104,22 +105,75 @@ def _score_execute(decision: Execute, truth: GroundTruth, tools: Sequence[Mappin
     expected, given = Counter(c.name for c in truth.tool_calls), Counter(c.name for c in decision.calls)
     if extra := given - expected:
         return Score(WRONG, False, tuple(f"call of {name} that is not wanted" for name in sorted(extra)))
-    schemas = {tool["function"]["name"]: tool["function"].get("parameters", {}) for tool in tools}
-    shares: list[float] = []
-    reasons: list[str] = [f"{name} is not called" for name in sorted(expected - given)]
-    for name in sorted(given):
-        wanted = [call for call in truth.tool_calls if call.name == name]
-        calls = [call for call in decision.calls if call.name == name]
-        shares += _match(wanted, calls, schemas.get(name, {}), reasons)
+    pairs = _pairs(decision, truth, tools)
+    reasons = [f"{name} is not called" for name in sorted(expected - given)]
+    reasons += [
+        f"wrong arguments of {call.name}: {', '.join(sorted(_wrong_names(wanted, call, schema)))}"
+        for wanted, call, schema, share in pairs
+        if share < 1.0
+    ]
     if not reasons:
         return Score(FULL, True)
-    return Score(_partial(sum(shares) / len(truth.tool_calls)), False, tuple(reasons))
+    return Score(_partial(sum(pair.share for pair in pairs) / len(truth.tool_calls)), False, tuple(reasons))
 
 
-def _match(
-    wanted: list[ExpectedCall], given: list[ToolCall], schema: Mapping[str, Any], reasons: list[str]
-) -> list[float]:
-    """Best one-to-one matching of calls of one tool: the share of right arguments for each given call.
+@dataclass(frozen=True, slots=True)
+class WrongArgument:
+    tool: str
+    argument: str
+    expected: Any
+    """UNSET: it should have been left out."""
+    given: Any
+    """UNSET: it was left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallComparison:
+    """How the calls of one decision stand to those of the label."""
+
+    tools_right: bool
+    """The same tools, each as often."""
+    arguments_right: float
+    """Mean share of right arguments over the calls; 0 where the tools are not right."""
+    wrong: tuple[WrongArgument, ...] = ()
+    """Where the tools are right."""
+
+
+def compare_calls(decision: Decision, truth: GroundTruth, tools: Sequence[Mapping[str, Any]]) -> CallComparison:
+    """Args: truth: a label that says execute."""
+    calls = decision.calls if isinstance(decision, Execute) else ()
+    if not isinstance(decision, Execute) or Counter(c.name for c in calls) != Counter(c.name for c in truth.tool_calls):
+        return CallComparison(False, 0.0)
+    pairs = _pairs(decision, truth, tools)
+    wrong = tuple(
+        WrongArgument(call.name, name, wanted.arguments.get(name, UNSET), call.arguments.get(name, UNSET))
+        for wanted, call, schema, _ in pairs
+        for name in sorted(_wrong_names(wanted, call, schema))
+    )
+    return CallComparison(True, sum(pair.share for pair in pairs) / len(pairs), wrong)
+
+
+class _Pair(NamedTuple):
+    wanted: ExpectedCall
+    given: ToolCall
+    schema: Mapping[str, Any]
+    share: float
+    """Of right arguments."""
+
+
+def _pairs(decision: Execute, truth: GroundTruth, tools: Sequence[Mapping[str, Any]]) -> list[_Pair]:
+    """Each given call with the wanted one that it is held against; in excess of what is wanted, with none."""
+    schemas = {tool["function"]["name"]: tool["function"].get("parameters", {}) for tool in tools}
+    pairs: list[_Pair] = []
+    for name in sorted({call.name for call in decision.calls}):
+        wanted = [call for call in truth.tool_calls if call.name == name]
+        calls = [call for call in decision.calls if call.name == name]
+        pairs += _match(wanted, calls, schemas.get(name, {}))
+    return pairs
+
+
+def _match(wanted: list[ExpectedCall], given: list[ToolCall], schema: Mapping[str, Any]) -> list[_Pair]:
+    """Best one-to-one matching of calls of one tool.
 
     Full matches are found by augmenting paths, so that no order of the calls hides one; what is left over is paired
     greedily by share.
@@ -136,17 +190,12 @@ def _match(
                     return True
         return False
 
-    rest = [call for call in range(len(given)) if not augment(call, set())]
-    shares = [1.0] * len(taken)
-    pairs = sorted(((share[c][s], c, s) for c in rest for s in range(len(wanted)) if s not in taken), reverse=True)
-    left, used = set(rest), set(taken)
-    for value, call, slot in pairs:
-        if call in left and slot not in used:
+    left = {call for call in range(len(given)) if not augment(call, set())}
+    for _, call, slot in sorted(((share[c][s], c, s) for c in left for s in range(len(wanted))), reverse=True):
+        if call in left and slot not in taken:
             left.discard(call)
-            used.add(slot)
-            shares.append(value)
-            reasons.append(f"wrong arguments of {given[call].name}: {_wrong(wanted[slot], given[call], schema)}")
-    return shares
+            taken[slot] = call
+    return [_Pair(wanted[slot], given[call], schema, share[call][slot]) for slot, call in taken.items()]
 
 
 def _right_share(expected: ExpectedCall, given: ToolCall, schema: Mapping[str, Any]) -> float:
@@ -154,10 +203,6 @@ def _right_share(expected: ExpectedCall, given: ToolCall, schema: Mapping[str, A
     if not names:
         return 1.0
     return 1.0 - len(list(_wrong_names(expected, given, schema))) / len(names)
-
-
-def _wrong(expected: ExpectedCall, given: ToolCall, schema: Mapping[str, Any]) -> str:
-    return ", ".join(sorted(_wrong_names(expected, given, schema)))
 
 
 def _wrong_names(expected: ExpectedCall, given: ToolCall, schema: Mapping[str, Any]) -> Iterable[str]:

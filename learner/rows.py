@@ -4,10 +4,6 @@ The JSONL shape is verl's, so rows written by others load here and ours load the
 verified traces all become rows before anything is trained or measured on them.
 """
 
-import gzip
-import json
-from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -29,7 +25,7 @@ class GroundTruth(_Frozen):
     decision: Literal["execute", "clarify", "refuse", "answer"]
     tool_calls: tuple[ExpectedCall, ...] = ()
     missing: tuple[dict[str, str], ...] = ()
-    """{"tool", "parameter"} each; empty: any question will do."""
+    """{"tool", "parameter"} each, or the parameter alone where the tool is left open; empty: any question will do."""
     category: str | None = None
     """None: any refusal will do."""
     text: str | None = None
@@ -52,29 +48,3 @@ class Row(_Frozen):
     @property
     def truth(self) -> GroundTruth:
         return self.reward_model.ground_truth
-
-
-def read_rows(path: Path) -> Iterator[Row]:
-    """Rows of a .jsonl or .jsonl.gz file, in order. Raises: ValueError naming file and line."""
-    opener = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rt", encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            try:
-                yield Row.model_validate_json(line)
-            except ValueError as e:
-                raise ValueError(f"{path}:{number}: not a dataset row: {e}") from e
-
-
-def write_rows(path: Path, rows: Iterable[Row]) -> int:
-    """Writes JSONL (gzip by suffix) to a temporary name, then renames; returns the number of rows."""
-    temporary = path.with_name(path.name + ".tmp")
-    opener = gzip.open if path.suffix == ".gz" else open
-    count = 0
-    with opener(temporary, "wt", encoding="utf-8") as out:
-        for row in rows:
-            out.write(json.dumps(row.model_dump(mode="json", exclude_none=True), ensure_ascii=False) + "\n")
-            count += 1
-    temporary.replace(path)
-    return count

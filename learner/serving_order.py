@@ -12,14 +12,20 @@ from runtime.prompt import recent_words
 from tools.retrieval import Retriever, describe
 
 
-def in_serving_order(rows: Sequence[Row], retriever: Retriever) -> list[Row]:
-    """The same rows; of each the tools are put in order by what its user says."""
-    return [_arranged(row, retriever) for row in rows]
+def in_serving_order(rows: Sequence[Row], retriever: Retriever, *, limit: int = 0) -> list[Row]:
+    """The same rows; of each the tools are put in order by what its user says.
+
+    Args: limit: the most that a row shows, what its conversation called last among them; 0: all.
+    """
+    return [_arranged(row, retriever, limit) for row in rows]
 
 
-def _arranged(row: Row, retriever: Retriever) -> Row:
+def _arranged(row: Row, retriever: Retriever, limit: int) -> Row:
     described = tuple(_described(tool["function"]) for tool in row.tools)
-    order = retriever.order(described, recent_words(row.prompt))
+    called = next((message["tool_calls"] for message in reversed(row.prompt) if message.get("tool_calls")), ())
+    names = {call["function"]["name"] for call in called}
+    kept = {i for i, tool in enumerate(row.tools) if tool["function"]["name"] in names}
+    order = retriever.order(described, recent_words(row.prompt), limit=limit, keep=kept)
     return row.model_copy(update={"tools": tuple(row.tools[i] for i in order)})
 
 

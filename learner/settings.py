@@ -63,6 +63,9 @@ class EvaluationSettings(_Section):
     max_tokens: int = Field(default=160, ge=1)
     """Tokens of a completion; a longer one is cut and most likely invalid."""
     concurrency: int = Field(default=32, ge=1)
+    """Requests under way at a time, where rows are not decided in one batch."""
+    batch_rows: int = Field(default=64, ge=1)
+    """Rows that are decided together; a run that is broken off loses at most these."""
     resamples: int = Field(default=2000, ge=100)
     """Bootstrap resamples."""
     seed: int = 0

@@ -8,7 +8,7 @@ rendering is `runtime.prompt`, parsing `runtime.decision`.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,3 +85,17 @@ class Policy(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+@runtime_checkable
+class BatchPolicy(Policy, Protocol):
+    """A policy that also decodes a batch of the caller's making: the same batch gives the same completions, whenever it is asked.
+
+    How requests that merely arrive together are batched depends on the moment, and float noise with it.
+    """
+
+    async def sample_together(
+        self, prompts: Sequence[Sequence[int]], params: Sequence[SamplingParams], *, adapter: str | None = None
+    ) -> list[Completion]:
+        """One completion for each prompt. Raises: as `sample`, for all of them."""
+        ...

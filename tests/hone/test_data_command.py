@@ -1,4 +1,4 @@
-"""`hone data`: rows out of the generator, and a model measured on them."""
+"""`hone data`: rows out of the generator."""
 
 import json
 from pathlib import Path
@@ -6,19 +6,19 @@ from pathlib import Path
 from typer.testing import CliRunner
 
 from hone.data import app
+from learner.row_files import read_rows
 
 
-def test_generated_rows_are_measured_with_figures_for_each_class(tmp_path: Path) -> None:
-    rows, figures = tmp_path / "rows.jsonl", tmp_path / "figures.json"
-    made = CliRunner().invoke(app, ["synth", str(rows), "--rows", "24", "--seed", "5", "--side", "eval"])
-    assert made.exit_code == 0, made.output
-    measured = CliRunner().invoke(app, ["measure", str(rows), "--json", str(figures)])
-    assert measured.exit_code == 0, measured.output
-    assert "overall  n   24" in measured.output
-    assert json.loads(figures.read_text())["overall"]["n"] == 24
+def test_the_same_seed_gives_the_same_rows(tmp_path: Path) -> None:
+    first, second, said = tmp_path / "a.jsonl", tmp_path / "b.jsonl.gz", tmp_path / "said.json"
+    for out in (first, second):
+        made = CliRunner().invoke(
+            app, ["synth", str(out), "--rows", "24", "--seed", "5", "--side", "eval", "--json", str(said)]
+        )
+        assert made.exit_code == 0, made.output
+    assert json.loads(said.read_text())["rows"] == 24
+    assert list(read_rows(first)) == list(read_rows(second))
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    measured = CliRunner().invoke(app, ["measure", str(tmp_path / "none.jsonl")])
-    assert measured.exit_code == 2
-    assert "none.jsonl" in measured.output.replace("\n", "").replace("│", "").replace(" ", "")
+def test_a_side_that_there_is_not_is_refused(tmp_path: Path) -> None:
+    assert CliRunner().invoke(app, ["synth", str(tmp_path / "a.jsonl"), "--side", "both"]).exit_code == 2

@@ -18,7 +18,7 @@ from hone.demo.play import play
 from hone.demo.stage import city_service, free_port, hone_server, register_tools
 from hone.demo.traffic import read_traffic
 from hone.home import open_home
-from learner.rows import write_rows
+from learner.row_files import write_rows
 from learner.synth.rows import generate_rows
 from runtime.policy.manifest import verify_adapter
 from runtime.settings import STARTER_MODEL

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from learner.evaluation import BASELINES, EvaluationReport, RowResult
+from learner.baselines import BASELINES
+from learner.evaluation import EvaluationReport
+from learner.figures import RowResult
 from learner.gate import decide
 from learner.settings import GateSettings
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from learner.evaluation import BASELINES
+from learner.baselines import BASELINES
 from learner.rewards import INVALID, Score, read_decision, score, score_text
 from learner.rows import GroundTruth, Row
 from runtime.decision import Answer, Clarify, Execute, Invalid, MissingParameter, Refuse, ToolCall

@@ -2,8 +2,9 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 
 from tools.json_schema import MAX_DEPTH, argument_errors, schema_problem
 
@@ -161,3 +162,27 @@ def test_whatever_the_schema_there_is_a_plain_verdict(schema: Any) -> None:
 )
 def test_arguments_made_to_the_schema_always_pass(arguments: dict[str, Any]) -> None:
     assert argument_errors(BOOKING, arguments) == []
+
+
+_SCRAPS = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.text(max_size=3), st.lists(st.sampled_from(["a", "b", 1]), max_size=3)
+)
+_TYPES = st.sampled_from(["string", "integer", "number", "boolean", "array", "object", "null", "text"])
+_SCHEMAS = st.recursive(
+    st.one_of(_SCRAPS, st.just({})),
+    lambda inner: st.dictionaries(
+        st.sampled_from(
+            ["type", "properties", "required", "items", "enum", "default", "description", "format", "minimum"]
+        ),
+        st.one_of(inner, _TYPES, _SCRAPS, st.dictionaries(st.text(max_size=2), inner, max_size=2)),
+        max_size=4,
+    ),
+    max_leaves=12,
+)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.dictionaries(st.text(max_size=2), _SCHEMAS, max_size=3))
+def test_soundness_is_what_the_meta_schema_says(properties: dict[str, Any]) -> None:
+    schema = {"type": "object", "properties": properties}
+    assert (schema_problem(schema) is None) == Draft202012Validator(Draft202012Validator.META_SCHEMA).is_valid(schema)

@@ -19,6 +19,9 @@ from transformers.cache_utils import DynamicLayer
 from runtime.policy.base import SamplingParams
 from runtime.policy.embedded.constraint import Constraint
 
+_READ_AT_ONCE = 16
+"""Prompts without a shared beginning that `decode_together` reads side by side."""
+
 Sampled = tuple[tuple[int, ...], tuple[float, ...]]
 """Token ids and their logprobs."""
 
@@ -65,24 +68,36 @@ class Row:
 class Batch:
     """Rows that decode together."""
 
-    def __init__(self, model: Any, rows: Sequence[Row], stop_ids: frozenset[int]) -> None:
-        """Reads the rows' prompts; the first token of each is sampled by the first `step`."""
+    def __init__(self, model: Any, rows: Sequence[Row], stop_ids: frozenset[int], *, shared: int = 0) -> None:
+        """Takes in the rows' prompts; the first token of each is sampled by the first `step`.
+
+        Args:
+            shared: tokens with which all prompts begin, fewer than the shortest has; they are read once.
+        """
         self._model = model
         self._stop_ids = stop_ids
         self.rows = list(rows)
-        length = max(len(row.prompt_ids) for row in rows)
-        padded = [[0] * (length - len(row.prompt_ids)) + list(row.prompt_ids) for row in rows]
-        self._input_BT = torch.tensor(padded, device=model.device)
-        lengths_B = torch.tensor([len(row.prompt_ids) for row in rows], device=model.device)
+        own = [row.prompt_ids[shared:] for row in rows]
+        length = max(map(len, own))
+        self._input_BT = torch.tensor([[0] * (length - len(ids)) + list(ids) for ids in own], device=model.device)
+        lengths_B = torch.tensor([len(ids) for ids in own], device=model.device)
         places_T = torch.arange(length, device=model.device)
-        self._mask_BT = (places_T >= length - lengths_B[:, None]).long()
-        self._positions_BT = (self._mask_BT.cumsum(dim=1) - 1).clamp(min=0)
+        own_mask_BT = (places_T >= length - lengths_B[:, None]).long()
+        self._mask_BT = torch.nn.functional.pad(own_mask_BT, (shared, 0), value=1)
+        self._positions_BT = (self._mask_BT.cumsum(dim=1) - 1).clamp(min=0)[:, shared:]
         self._cache = DynamicCache(config=model.config)
+        if shared:
+            self._read_once(rows[0].prompt_ids[:shared])
 
     @property
     def can_merge(self) -> bool:
         """False for models whose caches are not plain: their batches stay as they began."""
         return all(type(layer) is DynamicLayer for layer in self._cache.layers)
+
+    def _read_once(self, prefix: Sequence[int]) -> None:
+        input_1T = torch.tensor([prefix], device=self._model.device)
+        self._model(input_ids=input_1T, past_key_values=self._cache, use_cache=True, logits_to_keep=1)
+        self._cache.batch_repeat_interleave(len(self.rows))
 
     def step(self) -> list[Row]:
         """Samples one token for each row, and returns the rows that this ended, which leave."""
@@ -154,6 +169,55 @@ class Batch:
 
     def _layers(self) -> list[Any]:
         return list(self._cache.layers)
+
+
+def decode_together(model: Any, rows: Sequence[Row], stop_ids: frozenset[int]) -> list[Sampled]:
+    """Decodes rows to their ends as one batch, the beginnings that prompts share read once; the same rows give the same again."""
+    batches = [Batch(model, family, stop_ids, shared=shared) for family, shared in _families(rows)]
+    for batch in batches:
+        batch.step()
+    running = [batch for batch in batches if batch.rows]
+    while running:
+        if running[0].can_merge:
+            first, *others = running
+            for other in others:
+                first.merge(other)
+            running = [first]
+        for batch in running:
+            batch.step()
+        running = [batch for batch in running if batch.rows]
+    return [(tuple(row.token_ids), tuple(row.logprobs)) for row in rows]
+
+
+def _families(rows: Sequence[Row]) -> list[tuple[list[Row], int]]:
+    """The rows in groups that are read at once, each with the number of tokens that its prompts share.
+
+    Prompts with a long beginning in common (the same tools, the same conversation so far) are neighbours when sorted; those without
+    such company are read side by side, in groups of similar length.
+    """
+    families: list[tuple[list[Row], int]] = []
+    alone: list[Row] = []
+    group: list[Row] = []
+    shared = 0
+    for row in [*sorted(rows, key=lambda row: row.prompt_ids), None]:
+        common = _common(group[-1], row) if group and row is not None else 0
+        if row is not None and (not group or min(common, shared or common) * 2 >= len(row.prompt_ids)):
+            shared = min(common, shared or common) if group else 0
+            group.append(row)
+            continue
+        if len(group) > 1:
+            families.append((group, shared))
+        else:
+            alone += group
+        group, shared = [row] if row is not None else [], 0
+    alone.sort(key=lambda row: (len(row.prompt_ids), row.prompt_ids))
+    return [*families, *((alone[i : i + _READ_AT_ONCE], 0) for i in range(0, len(alone), _READ_AT_ONCE))]
+
+
+def _common(a: Row, b: Row) -> int:
+    """Tokens with which both prompts begin; at least one is left to each."""
+    most = min(len(a.prompt_ids), len(b.prompt_ids)) - 1
+    return next((i for i in range(most) if a.prompt_ids[i] != b.prompt_ids[i]), most)
 
 
 def score(model: Any, prompt_ids: Sequence[int], completion_ids: Sequence[int]) -> tuple[float, ...]:

@@ -16,7 +16,7 @@ from runtime.errors import PolicyError, PromptTooLong, UnknownModel
 from runtime.policy.adapter_files import AdapterFiles, NameRegister, read_adapter
 from runtime.policy.base import Completion, SamplingParams
 from runtime.policy.base_files import local_folder
-from runtime.policy.embedded.batch import Row, Sampled, score
+from runtime.policy.embedded.batch import Row, Sampled, decode_together, score
 from runtime.policy.embedded.constraint import Grammars
 from runtime.policy.embedded.residency import ResidentAdapters
 from runtime.policy.embedded.worker import Task, Worker
@@ -91,25 +91,22 @@ class EmbeddedPolicy:
     async def sample(
         self, prompt_ids: Sequence[int], params: SamplingParams, *, adapter: str | None = None
     ) -> Completion:
-        prompt = self._check(prompt_ids)
-        room = self._context_length - len(prompt)
-        if room < 1:
-            raise PromptTooLong(
-                f"the prompt has {len(prompt)} tokens and {self._name!r} takes {self._context_length}, "
-                "the answer included: shorten the conversation or show fewer tools"
-            )
-        if params.max_tokens < 1:
-            raise PolicyError(f"max_tokens is {params.max_tokens}: give at least 1")
-        constraint = await asyncio.to_thread(self._grammars.start, params.grammar) if params.grammar else None
-        row = Row(prompt, params, adapter, limit=min(params.max_tokens, room), constraint=constraint)
-        token_ids, logprobs = await self._wait(row)
-        return Completion(
-            text=self._tokenizer.decode(token_ids, skip_special_tokens=True),
-            token_ids=token_ids,
-            logprobs=logprobs,
-            finish_reason="stop" if token_ids[-1] in self._stop_ids else "length",
-            adapter=adapter,
-        )
+        row = await asyncio.to_thread(self._row, prompt_ids, params, adapter)
+        return self._completion(await self._wait(row), adapter)
+
+    async def sample_together(
+        self, prompts: Sequence[Sequence[int]], params: Sequence[SamplingParams], *, adapter: str | None = None
+    ) -> list[Completion]:
+        """As in `BatchPolicy`. Requests of others wait until it is done."""
+
+        def rows() -> list[Row]:
+            return [self._row(ids, chosen, adapter) for ids, chosen in zip(prompts, params, strict=True)]
+
+        waiting = await asyncio.to_thread(rows)
+        if not waiting:
+            return []
+        sampled = await self._do(lambda: decode_together(self._adapters.activate(adapter), waiting, self._stop_ids))
+        return [self._completion(one, adapter) for one in sampled]
 
     async def score(
         self, prompt_ids: Sequence[int], completion_ids: Sequence[int], *, adapter: str | None = None
@@ -136,6 +133,29 @@ class EmbeddedPolicy:
 
     async def close(self) -> None:
         await asyncio.to_thread(self._worker.stop)
+
+    def _row(self, prompt_ids: Sequence[int], params: SamplingParams, adapter: str | None) -> Row:
+        prompt = self._check(prompt_ids)
+        room = self._context_length - len(prompt)
+        if room < 1:
+            raise PromptTooLong(
+                f"the prompt has {len(prompt)} tokens and {self._name!r} takes {self._context_length}, "
+                "the answer included: shorten the conversation or show fewer tools"
+            )
+        if params.max_tokens < 1:
+            raise PolicyError(f"max_tokens is {params.max_tokens}: give at least 1")
+        constraint = self._grammars.start(params.grammar) if params.grammar else None
+        return Row(prompt, params, adapter, limit=min(params.max_tokens, room), constraint=constraint)
+
+    def _completion(self, sampled: Sampled, adapter: str | None) -> Completion:
+        token_ids, logprobs = sampled
+        return Completion(
+            text=self._tokenizer.decode(token_ids, skip_special_tokens=True),
+            token_ids=token_ids,
+            logprobs=logprobs,
+            finish_reason="stop" if token_ids[-1] in self._stop_ids else "length",
+            adapter=adapter,
+        )
 
     async def _wait(self, row: Row) -> Sampled:
         # A cancelled wait cancels the row's future, by which the worker sees that nobody wants the answer.
