@@ -5,6 +5,7 @@ Whatever is opened here is closed by the stack that the caller gives, in reverse
 
 import asyncio
 import contextlib
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +20,7 @@ from runtime.agent.answers import Answers
 from runtime.agent.consent import ConsentRules
 from runtime.agent.graph import AgentGraph, build_graph
 from runtime.agent.nodes import Nodes, ToolExecutor
+from runtime.agent.observer import Observer, Observers
 from runtime.agent.state import Limits
 from runtime.agent.threads import HeadStore, Threads
 from runtime.agent.turns import Turns, remembered_in
@@ -32,7 +34,8 @@ from runtime.policy.swap import LivePolicy
 from runtime.prompt import Renderer
 from runtime.secrets import open_secret_store, secret_source
 from runtime.services import Services
-from runtime.settings import Settings
+from runtime.settings import Settings, trace_export
+from runtime.telemetry.metrics import Metrics
 from runtime.traces.store import TraceStore
 from tools.builtin import builtin_tools
 from tools.catalogue import Catalogue
@@ -76,6 +79,7 @@ class _ToolParts:
     outbound: Outbound
     python: PythonTools
     executor: ToolExecutor
+    followers: Mapping[str, asyncio.Task[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,7 @@ class _Chat:
     turns: Turns
     approvals: ApprovalStore
     answers: Answers
+    follower: asyncio.Task[None]
 
 
 async def open_services(stack: AsyncExitStack, settings: Settings, given: Given) -> Services:
@@ -110,7 +115,9 @@ async def open_services(stack: AsyncExitStack, settings: Settings, given: Given)
     renderer = given.renderer
     if renderer is None:
         renderer = await asyncio.to_thread(Renderer.load, settings.model, constrained=settings.constrained)
-    chat = await _open_chat(stack, settings, engine, serving, tools, renderer)
+    metrics = Metrics() if settings.metrics else None
+    observer = _open_observer(stack, metrics)
+    chat = await _open_chat(stack, settings, engine, serving, tools, renderer, observer)
     database = engine.url.render_as_string()
     log.info("ready", model=serving.policy.model, serving=serving.live.current().name, database=database)
     return Services(
@@ -129,8 +136,24 @@ async def open_services(stack: AsyncExitStack, settings: Settings, given: Given)
         turns=chat.turns,
         approvals=chat.approvals,
         answers=chat.answers,
-        is_following=lambda: not serving.follower.done(),
+        followers={"deployment": serving.follower, "answers": chat.follower, **tools.followers},
+        metrics=metrics,
     )
+
+
+def _open_observer(stack: AsyncExitStack, metrics: Metrics | None) -> Observer:
+    """What watches the agent: metrics where they are on, spans where somebody takes them."""
+    watching: list[Observer] = []
+    export = trace_export()
+    if export.wanted:
+        from runtime.telemetry.tracing import Tracing, open_provider  # a third of a second to import
+
+        provider = open_provider()
+        stack.push_async_callback(asyncio.to_thread, provider.shutdown)
+        watching.append(Tracing(provider, content=export.content))
+    if metrics is not None:
+        watching.append(metrics)
+    return Observers(*watching)
 
 
 async def _open_serving(stack: AsyncExitStack, settings: Settings, engine: Engine, policy: Policy | None) -> _Serving:
@@ -158,6 +181,7 @@ async def _open_tools(stack: AsyncExitStack, settings: Settings, engine: Engine,
         await asyncio.to_thread(_register_builtins, catalogue, settings.home)
     outbound = open_outbound(settings)
     executor = given.executor
+    followers: dict[str, asyncio.Task[None]] = {}
     if executor is None:
         presence = Presence(settings.home / "servers")
         stack.callback(presence.close)
@@ -170,16 +194,17 @@ async def _open_tools(stack: AsyncExitStack, settings: Settings, engine: Engine,
             watch=partial(asyncio.to_thread, holds.observe),
         )
         stack.push_async_callback(own.close)
-        await _recover(stack, Recovery(journal, presence, catalogue, own))
+        followers["journal"] = await _recover(stack, Recovery(journal, presence, catalogue, own))
         executor = own
-    return _ToolParts(catalogue, Drafts(engine), holds, journal, secrets, outbound, python, executor)
+    return _ToolParts(catalogue, Drafts(engine), holds, journal, secrets, outbound, python, executor, followers)
 
 
-async def _recover(stack: AsyncExitStack, recovery: Recovery) -> None:
+async def _recover(stack: AsyncExitStack, recovery: Recovery) -> asyncio.Task[None]:
     """Calls that a stopped server left open are looked after first: what may have happened is told before anybody asks."""
     left = await asyncio.to_thread(recovery.give_up_writes)
     follower = asyncio.create_task(recovery.follow(left), name="follow-journal")
     stack.push_async_callback(_stop, follower)
+    return follower
 
 
 async def _open_chat(
@@ -189,11 +214,12 @@ async def _open_chat(
     serving: _Serving,
     tools: _ToolParts,
     renderer: Renderer,
+    observer: Observer,
 ) -> _Chat:
     limits = Limits(max_steps=settings.max_steps, turn_tokens=settings.turn_tokens, shown_tools=settings.shown_tools)
     store, approvals = TraceStore(engine), ApprovalStore(engine, ttl_s=settings.approval_ttl_s)
     consent = ConsentRules(frozenset(settings.approvals_waived), frozenset(settings.trusted_tools))
-    nodes = Nodes(serving.policy, renderer, tools.executor, limits, approvals, consent=consent)
+    nodes = Nodes(serving.policy, renderer, tools.executor, limits, approvals, consent=consent, observer=observer)
     graph = await _open_graph(stack, settings.thread_checkpoints, nodes)
     threads = Threads(HeadStore(engine), remembered_in(graph))
     turns = Turns(
@@ -208,12 +234,14 @@ async def _open_chat(
         digests=lambda name: _digest(serving.deployment, name),
         limits=limits,
         base_name=serving.policy.model,
+        observer=observer,
     )
-    stack.push_async_callback(turns.close)
+    stack.push_async_callback(partial(turns.close, grace_s=settings.shutdown_grace_s))
     answers = Answers(approvals, threads, turns, poll_s=settings.poll_s)
     stack.push_async_callback(answers.close)
-    stack.push_async_callback(_stop, asyncio.create_task(answers.run(), name="follow-answers"))
-    return _Chat(store, turns, approvals, answers)
+    follower = asyncio.create_task(answers.run(), name="follow-answers")
+    stack.push_async_callback(_stop, follower)
+    return _Chat(store, turns, approvals, answers, follower)
 
 
 async def _load_policy(settings: Settings) -> Policy:

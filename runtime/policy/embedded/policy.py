@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from runtime.errors import PolicyError, PromptTooLong, UnknownModel
 from runtime.policy.adapter_files import AdapterFiles, NameRegister, read_adapter
-from runtime.policy.base import Completion, SamplingParams
+from runtime.policy.base import Completion, PolicyLoad, SamplingParams
 from runtime.policy.base_files import local_folder
 from runtime.policy.embedded.batch import Row, Sampled, score
 from runtime.policy.embedded.constraint import Grammars
@@ -102,13 +102,14 @@ class EmbeddedPolicy:
             raise PolicyError(f"max_tokens is {params.max_tokens}: give at least 1")
         constraint = await asyncio.to_thread(self._grammars.start, params.grammar) if params.grammar else None
         row = Row(prompt, params, adapter, limit=min(params.max_tokens, room), constraint=constraint)
-        token_ids, logprobs = await self._wait(row)
+        token_ids, logprobs, phases = await self._wait(row)
         return Completion(
             text=self._tokenizer.decode(token_ids, skip_special_tokens=True),
             token_ids=token_ids,
             logprobs=logprobs,
             finish_reason="stop" if token_ids[-1] in self._stop_ids else "length",
             adapter=adapter,
+            phases=phases,
         )
 
     async def score(
@@ -133,6 +134,9 @@ class EmbeddedPolicy:
 
     async def adapters(self) -> frozenset[str]:
         return await self._do(lambda: self._worker.names)
+
+    def workload(self) -> PolicyLoad:
+        return self._worker.workload()
 
     async def close(self) -> None:
         await asyncio.to_thread(self._worker.stop)
