@@ -196,7 +196,7 @@ def test_the_command_with_a_real_model_ends_with_0_and_all_its_lines_are_json(tm
     out, err = process.communicate(timeout=WITHIN_S)
     assert process.returncode == 0
     assert out.decode().startswith("hone on http://")
-    lines = [json.loads(line) for line in err.decode().splitlines() if not line.startswith(("Loading", "\r"))]
+    lines = [json.loads(line) for line in err.decode().splitlines()]
     assert [line["event"] for line in lines if line["event"] in ("ready", "request", "stopping")] == [
         "ready",
         "request",

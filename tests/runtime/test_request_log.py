@@ -22,7 +22,7 @@ CALL = execute(("weather", {"city": CANARY}))
 
 
 class Lines:
-    """What was written, line by line, as a collector reads it."""
+    """What was written, line by line, as a collector reads it; what fixtures print beside it is left out."""
 
     def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
         self._capsys = capsys
@@ -30,7 +30,7 @@ class Lines:
 
     def read(self) -> list[dict[str, Any]]:
         self.text += self._capsys.readouterr().err
-        return [json.loads(line) for line in self.text.splitlines()]
+        return [json.loads(line) for line in self.text.splitlines() if line.startswith("{")]
 
     def of(self, event: str) -> list[dict[str, Any]]:
         return [line for line in self.read() if line["event"] == event]

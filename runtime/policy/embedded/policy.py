@@ -4,6 +4,7 @@ It checks what callers hand in, passes it to the worker, and shapes what comes b
 """
 
 import asyncio
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -11,6 +12,7 @@ from typing import Any, Literal, TypeVar
 import torch
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils.logging import disable_progress_bar
 
 from runtime.errors import PolicyError, PromptTooLong, UnknownModel
 from runtime.policy.adapter_files import AdapterFiles, NameRegister, read_adapter
@@ -70,6 +72,8 @@ class EmbeddedPolicy:
         name = str(model)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         number = dtype or ("float32" if device.type == "cpu" else "bfloat16")
+        if not sys.stderr.isatty():
+            disable_progress_bar()  # a bar among the lines of a log is noise
         try:
             tokenizer = AutoTokenizer.from_pretrained(name)
             loaded: Any = AutoModelForCausalLM.from_pretrained(name, dtype=getattr(torch, number))
