@@ -40,8 +40,9 @@ class Answers:
 
         Args: thread_id: the thread from which the answer comes; None: from somebody who may speak for all.
 
-        Raises: ApprovalNotFound, ApprovalSpent, ApprovalExpired: nothing was changed.
+        Raises: ApprovalNotFound, ApprovalSpent, ApprovalExpired, Stopping: nothing was changed.
         """
+        self._turns.check_takes_turns()
         asked = await asyncio.to_thread(self._store.get, approval_id)
         thread = await self._threads.hold(asked.thread_id)
         try:

@@ -321,6 +321,7 @@ class Turns:
             await asyncio.gather(*late, return_exceptions=True)
 
     def check_takes_turns(self) -> None:
+        """Raises: Stopping."""
         if self._stopping:
             raise Stopping("the server is stopping and takes no new turns: send the request again, to another server")
 

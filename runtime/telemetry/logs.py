@@ -38,7 +38,7 @@ def configure_logging(settings: Settings) -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=False,
     )
-    handler = _Pipe(sys.stderr)
+    handler = _Pipe()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
@@ -57,8 +57,15 @@ def configure_logging(settings: Settings) -> None:
         logging.getLogger(library).setLevel(logging.WARNING)
 
 
-class _Pipe(logging.StreamHandler[Any]):
-    """The one handler of the process."""
+class _Pipe(logging.Handler):
+    """The one handler of the process; it writes to what is standard error at that moment."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            sys.stderr.write(f"{self.format(record)}\n")
+            sys.stderr.flush()
+        except Exception:  # as in logging's own handlers: a line that cannot be written stops nothing
+            self.handleError(record)
 
 
 def _name_the_span(logger: Any, method: str, event: EventDict) -> EventDict:
