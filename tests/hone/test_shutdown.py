@@ -26,7 +26,7 @@ WITHIN_S = 60.0
 ORDER = '<tool_call>{"name": "order", "arguments": {"drink": "tea"}}</tool_call>'
 SCHEMA = {"type": "object", "properties": {"drink": {"type": "string"}}, "required": ["drink"]}
 BODY = {"model": "hone", "messages": [{"role": "user", "content": "tea"}]}
-MODEL_WITHIN_S = 120.0
+MODEL_WITHIN_S = 240.0
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ from runtime.settings import Settings
 from tests.runtime.scripted_policy import ScriptedPolicy
 
 ROOT = Path(__file__).resolve().parents[2]
-READY_WITHIN_S = 90.0
+READY_WITHIN_S = 240.0
 
 
 @contextmanager
