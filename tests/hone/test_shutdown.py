@@ -17,6 +17,7 @@ import httpx2
 import pytest
 from fastapi import FastAPI
 
+from hone.home import open_home
 from tests.runtime.otlp_receiver import OtlpReceiver, otlp_receiver
 from tests.runtime.scripted_server import ROOT, scripted_server
 from tests.tiny_model import build_tiny_model
@@ -139,10 +140,8 @@ def test_a_turn_that_takes_longer_than_the_grace_is_told_so_and_recorded(
     assert events[-1] == "[DONE]"
     assert json.loads(events[-2])["error"]["code"] == "policy_unavailable"
     assert in_flight.process.wait(WITHIN_S) == 0
-    from hone.home import open_home
-
     with open_home(home=tmp_path) as here:
-        (trace,) = here.store.list()
+        (trace,) = here.traces.list()
     assert (trace.status, "stopping" in (trace.error or "")) == ("failed", True)
     assert receiver.named("invoke_agent")
 
