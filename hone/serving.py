@@ -1,17 +1,28 @@
-"""`hone serve`: the server in this process."""
+"""`hone serve`: the server in this process, and how it ends."""
 
+import asyncio
+import os
 import socket
 from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
+import structlog
 import typer
 import uvicorn
+from fastapi import FastAPI
 
 from hone.output import console
 from runtime.app import create_app
 from runtime.errors import BadSettings
-from runtime.settings import check_startable, load_settings
-from runtime.telemetry import configure_logging
+from runtime.services import Services
+from runtime.settings import Settings, check_startable, load_settings
+from runtime.telemetry.logs import configure_logging
+
+log = structlog.get_logger(__name__)
+
+LAST_BYTES_S = 5
+"""What slow readers get, once the turns have ended, to fetch what was said."""
 
 
 def serve(
@@ -24,12 +35,59 @@ def serve(
     given = {"model": model, "host": host, "port": port, "home": home}
     settings = load_settings(**{name: value for name, value in given.items() if value is not None})
     check_startable(settings)
+    run(create_app(settings), settings)
+
+
+def run(app: FastAPI, settings: Settings) -> None:
+    """Serves an app of `create_app` until the process is told to stop."""
     configure_logging(settings)
-    app = create_app(settings)
-    config = uvicorn.Config(app, host=settings.host, port=settings.port, log_level="warning")
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        log_config=None,  # its lines go where ours go
+        access_log=False,  # ours says more, and no paths
+        log_level="warning",
+        timeout_graceful_shutdown=LAST_BYTES_S,
+    )
     listening = _listen(config)  # before it is named: with port 0 only the system knows which port it is
     console.print(f"hone on http://{settings.host}:{listening.getsockname()[1]}")
-    uvicorn.Server(config).run(sockets=[listening])
+    _Server(config, app, settings).run(sockets=[listening])
+
+
+class _Server(uvicorn.Server):
+    """Ends in two steps: told to stop, it goes on answering, but new turns and the question whether it is ready with no, until the
+    running turns have ended or their time is over; then it closes. Told again, it ends at once, as if it were killed."""
+
+    def __init__(self, config: uvicorn.Config, app: FastAPI, settings: Settings) -> None:
+        super().__init__(config)
+        self._app = app
+        self._grace_s = settings.shutdown_grace_s
+        self._told = False
+        self._ending: asyncio.Task[None] | None = None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The signal handler. uvicorn's own would raise the signal once more at the end, and so change the exit code."""
+        if self._told:
+            os._exit(128 + sig)
+        self._told = True
+        if self.started:
+            self._services.turns.stop_taking()
+        else:
+            self.should_exit = True
+
+    async def on_tick(self, counter: int) -> bool:
+        if self._told and self._ending is None:
+            running = self._services.turns.running
+            log.info("stopping", turns=running, grace_s=self._grace_s)
+            self._ending = asyncio.create_task(self._services.turns.close(grace_s=self._grace_s), name="end-turns")
+        if self._ending is not None and self._ending.done():
+            self.should_exit = True
+        return await super().on_tick(counter)
+
+    @property
+    def _services(self) -> Services:
+        return self._app.state.services
 
 
 def _listen(config: uvicorn.Config) -> socket.socket:

@@ -18,8 +18,9 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy, normalize
 
-from learner.rows import Row, read_rows
-from runtime.prompt import Message, recent_words
+from learner.row_files import read_rows
+from learner.rows import Row
+from runtime.prompt import Message, called_tools, recent_words
 from tools.embedding import MiniLm
 from tools.projection import FINDER, save_projection
 from tools.retrieval import Retriever, describe, pieces_of
@@ -55,7 +56,7 @@ def read_requests(files: Iterable[Path]) -> tuple[list[Request], dict[str, dict[
         right = frozenset(_right(row)) & own.keys()
         if right:
             source = row.data_source.partition("/")[0]
-            found.append(Request(source, recent_words(begun), right, own, _called(begun)))
+            found.append(Request(source, recent_words(begun), right, own, tuple(called_tools(begun))))
     return found, definitions
 
 
@@ -132,11 +133,6 @@ def _right(row: Row) -> set[str]:
     if row.truth.decision == "execute":
         return {call.name for call in row.truth.tool_calls}
     return {missing["tool"] for missing in row.truth.missing if "tool" in missing}
-
-
-def _called(messages: Sequence[Message]) -> tuple[str, ...]:
-    calls = [call for message in messages for call in message.get("tool_calls") or ()]
-    return tuple(dict.fromkeys(call.get("function", call)["name"] for call in reversed(calls)))
 
 
 def main() -> None:

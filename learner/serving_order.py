@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from learner.rows import Row
-from runtime.prompt import recent_words
+from runtime.prompt import called_tools, recent_words
 from tools.retrieval import Retriever, describe
 
 
@@ -22,9 +22,8 @@ def in_serving_order(rows: Sequence[Row], retriever: Retriever, *, limit: int = 
 
 def _arranged(row: Row, retriever: Retriever, limit: int) -> Row:
     described = tuple(_described(tool["function"]) for tool in row.tools)
-    called = next((message["tool_calls"] for message in reversed(row.prompt) if message.get("tool_calls")), ())
-    names = {call["function"]["name"] for call in called}
-    kept = {i for i, tool in enumerate(row.tools) if tool["function"]["name"] in names}
+    places = {tool["function"]["name"]: i for i, tool in enumerate(row.tools)}
+    kept = [places[name] for name in called_tools(row.prompt) if name in places]
     order = retriever.order(described, recent_words(row.prompt), limit=limit, keep=kept)
     return row.model_copy(update={"tools": tuple(row.tools[i] for i in order)})
 

@@ -5,6 +5,7 @@ Whatever is opened here is closed by the stack that the caller gives, in reverse
 
 import asyncio
 import contextlib
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +18,7 @@ from runtime.agent.answers import Answers
 from runtime.agent.consent import ConsentRules
 from runtime.agent.graph import build_graph
 from runtime.agent.nodes import Nodes, ToolExecutor
+from runtime.agent.observer import Observer, Observers
 from runtime.agent.state import Limits
 from runtime.agent.thread_checkpoints import forget_thread, open_thread_checkpoints
 from runtime.agent.threads import HeadStore, Threads
@@ -32,7 +34,8 @@ from runtime.policy.swap import LivePolicy
 from runtime.prompt import Renderer
 from runtime.secrets import open_secret_store, secret_source
 from runtime.services import Services
-from runtime.settings import Settings
+from runtime.settings import Settings, trace_export
+from runtime.telemetry.metrics import Metrics
 from runtime.traces.store import TraceStore
 from tools.builtin import builtin_tools
 from tools.catalogue import Catalogue
@@ -78,6 +81,7 @@ class _ToolParts:
     outbound: Outbound
     python: PythonTools
     executor: ToolExecutor
+    followers: Mapping[str, asyncio.Task[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +102,7 @@ class _Chat:
     turns: Turns
     approvals: ApprovalStore
     answers: Answers
+    follower: asyncio.Task[None]
     threads: Threads
     erasure: Erasure
 
@@ -114,7 +119,9 @@ async def open_services(stack: AsyncExitStack, settings: Settings, given: Given)
     renderer = given.renderer
     if renderer is None:
         renderer = await asyncio.to_thread(Renderer.load, settings.model, constrained=settings.constrained)
-    chat = await _open_chat(stack, settings, engine, serving, tools, renderer)
+    metrics = Metrics() if settings.metrics else None
+    observer = _open_observer(stack, metrics)
+    chat = await _open_chat(stack, settings, engine, serving, tools, renderer, observer)
     database = engine.url.render_as_string()
     log.info("ready", model=serving.policy.model, serving=serving.live.current().name, database=database)
     return Services(
@@ -137,8 +144,24 @@ async def open_services(stack: AsyncExitStack, settings: Settings, given: Given)
         answers=chat.answers,
         threads=chat.threads,
         erasure=chat.erasure,
-        is_following=lambda: not serving.follower.done(),
+        followers={"deployment": serving.follower, "answers": chat.follower, **tools.followers},
+        metrics=metrics,
     )
+
+
+def _open_observer(stack: AsyncExitStack, metrics: Metrics | None) -> Observer:
+    """What watches the agent: metrics where they are on, spans where somebody takes them."""
+    watching: list[Observer] = []
+    export = trace_export()
+    if export.wanted:
+        from runtime.telemetry.tracing import Tracing, open_provider  # a third of a second to import
+
+        provider = open_provider()
+        stack.push_async_callback(asyncio.to_thread, provider.shutdown)
+        watching.append(Tracing(provider, content=export.content))
+    if metrics is not None:
+        watching.append(metrics)
+    return Observers(*watching)
 
 
 async def _open_serving(stack: AsyncExitStack, settings: Settings, engine: Engine, policy: Policy | None) -> _Serving:
@@ -166,11 +189,12 @@ async def _open_tools(stack: AsyncExitStack, settings: Settings, engine: Engine,
         await asyncio.to_thread(_register_builtins, catalogue, settings.home)
     outbound, source = open_outbound(settings), secret_source(secrets)
     executor = given.executor
+    followers: dict[str, asyncio.Task[None]] = {}
     if executor is None:
         presence = open_presence(stack, settings)
         executor = own = open_executor(stack, settings, engine, presence, python=python)
-        await _recover(stack, Recovery(journal, presence, catalogue, own))
-    return _ToolParts(catalogue, Drafts(engine), holds, journal, secrets, source, outbound, python, executor)
+        followers["journal"] = await _recover(stack, Recovery(journal, presence, catalogue, own))
+    return _ToolParts(catalogue, Drafts(engine), holds, journal, secrets, source, outbound, python, executor, followers)
 
 
 def open_presence(stack: AsyncExitStack, settings: Settings) -> Presence:
@@ -197,11 +221,12 @@ def open_executor(
     return executor
 
 
-async def _recover(stack: AsyncExitStack, recovery: Recovery) -> None:
+async def _recover(stack: AsyncExitStack, recovery: Recovery) -> asyncio.Task[None]:
     """Calls that a stopped server left open are looked after first: what may have happened is told before anybody asks."""
     left = await asyncio.to_thread(recovery.give_up_writes)
     follower = asyncio.create_task(recovery.follow(left), name="follow-journal")
     stack.push_async_callback(_stop, follower)
+    return follower
 
 
 async def _open_chat(
@@ -211,11 +236,12 @@ async def _open_chat(
     serving: _Serving,
     tools: _ToolParts,
     renderer: Renderer,
+    observer: Observer,
 ) -> _Chat:
     limits = Limits(max_steps=settings.max_steps, turn_tokens=settings.turn_tokens, shown_tools=settings.shown_tools)
     store, approvals = TraceStore(engine), ApprovalStore(engine, ttl_s=settings.approval_ttl_s)
     consent = ConsentRules(frozenset(settings.approvals_waived), frozenset(settings.trusted_tools))
-    nodes = Nodes(serving.policy, renderer, tools.executor, limits, approvals, consent=consent)
+    nodes = Nodes(serving.policy, renderer, tools.executor, limits, approvals, consent=consent, observer=observer)
     checkpoints = await stack.enter_async_context(open_thread_checkpoints(settings.thread_checkpoints))
     graph = build_graph(nodes, checkpoints)
     threads = Threads(HeadStore(engine), remembered_in(graph))
@@ -235,12 +261,15 @@ async def _open_chat(
         digests=lambda name: _digest(serving.deployment, name),
         limits=limits,
         base_name=serving.policy.model,
+        observer=observer,
     )
-    stack.push_async_callback(turns.close)
+    stack.push_async_callback(partial(turns.close, grace_s=settings.shutdown_grace_s))
     answers = Answers(approvals, threads, turns, poll_s=settings.poll_s)
     stack.push_async_callback(answers.close)
-    stack.push_async_callback(_stop, asyncio.create_task(answers.run(), name="follow-answers"))
-    return _Chat(store, turns, approvals, answers, threads, Erasure(engine, partial(forget_thread, checkpoints)))
+    follower = asyncio.create_task(answers.run(), name="follow-answers")
+    stack.push_async_callback(_stop, follower)
+    erasure = Erasure(engine, partial(forget_thread, checkpoints))
+    return _Chat(store, turns, approvals, answers, follower, threads, erasure)
 
 
 async def _load_policy(settings: Settings) -> Policy:

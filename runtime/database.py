@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -235,9 +236,30 @@ def _enable_wal(engine: Engine) -> None:
             raw.close()
 
 
-def _migrate(engine: Engine, shown: str) -> None:
+def check_current(engine: Engine) -> str | None:
+    """What is wrong with the schema of a database that was opened before; None: nothing, and it answers.
+
+    Raises: StoreError: it does not answer.
+    """
+    with reading(engine) as connection:
+        revision = MigrationContext.configure(connection).get_current_revision()
+    head = _head()
+    return None if revision == head else f"the database is at revision {revision!r}, this hone works with {head!r}"
+
+
+def _config() -> Config:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    return config
+
+
+@cache
+def _head() -> str | None:
+    return ScriptDirectory.from_config(_config()).get_current_head()
+
+
+def _migrate(engine: Engine, shown: str) -> None:
+    config = _config()
     scripts = ScriptDirectory.from_config(config)
     head = scripts.get_current_head()
     with _snapshot(engine) as connection:

@@ -14,11 +14,14 @@ RuntimeFault
 │   ├── ApprovalNotFound    no such question, or it is another thread's
 │   ├── ApprovalSpent       answered before
 │   └── ApprovalExpired     answered too late
+├── Stopping                the server ends and takes no new turns
 ├── ThreadBusy              a turn runs in it, or a call of it is open
 ├── ThreadNotFound          nothing is kept of it
 ├── BadSettings             the settings cannot start a server
 └── BadRequest              the client's request cannot be served as it is
 """
+
+from tools.errors import JournalUnavailable
 
 
 class RuntimeFault(Exception):
@@ -85,6 +88,10 @@ class ThreadNotFound(RuntimeFault):
     pass
 
 
+class Stopping(RuntimeFault):
+    pass
+
+
 class BadSettings(RuntimeFault):
     pass
 
@@ -95,3 +102,13 @@ class BadRequest(RuntimeFault):
     def __init__(self, message: str, *, param: str | None = None) -> None:
         super().__init__(message)
         self.param = param
+
+
+_OWN_AFFAIRS = (PolicyUnavailable, AdapterRejected, StoreError, Stopping, BadSettings, JournalUnavailable)
+"""Their messages speak of this server and its machines; what others say may repeat what a user wrote."""
+
+
+def told(error: BaseException) -> str:
+    """An error as a log may tell it, where no user's words belong: in full where it is the server's own affair, else its kind."""
+    kind = type(error).__name__
+    return f"{kind}: {error}" if isinstance(error, _OWN_AFFAIRS) else kind

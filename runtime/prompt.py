@@ -78,6 +78,12 @@ def recent_words(messages: Sequence[Message]) -> str:
     return "\n".join(said[-_RECENT_MESSAGES:])
 
 
+def called_tools(messages: Sequence[Message]) -> list[str]:
+    """Tools that the conversation has called, the latest first: a correction is about them, whatever its words."""
+    calls = [call for message in messages for call in message.get("tool_calls") or ()]
+    return list(dict.fromkeys(call.get("function", call)["name"] for call in reversed(calls)))
+
+
 def _broken(control: re.Match[str]) -> str:
     return control[0][0] + _WORD_JOINER + control[0][1:]
 

@@ -1,6 +1,7 @@
 """What one server is made of, as routes see it; `runtime.app` puts it together."""
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,7 +16,9 @@ from runtime.approvals.store import ApprovalStore
 from runtime.erasure import Erasure
 from runtime.policy.base import Policy
 from runtime.policy.deployment import Deployment
+from runtime.policy.swap import SwapStatus
 from runtime.settings import Settings
+from runtime.telemetry.metrics import Metrics
 from runtime.traces.store import TraceStore
 from tools.catalogue import Catalogue
 from tools.drafts import Drafts
@@ -33,7 +36,7 @@ class LivePointer(Protocol):
 
     async def refresh(self) -> Any: ...
 
-    def status(self) -> Any: ...
+    def status(self) -> SwapStatus: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +62,10 @@ class Services:
     answers: Answers
     threads: Threads
     erasure: Erasure
-    is_following: Callable[[], bool]
-    """Whether the task that follows the deployment pointer is alive."""
+    followers: Mapping[str, asyncio.Task[None]]
+    """What goes on in the background as long as the server runs; one that is done has broken."""
+    metrics: Metrics | None
+    """None: they are switched off."""
 
 
 def services(request: Request) -> Services:

@@ -5,6 +5,9 @@ A variable wins over the file, an argument over both. Lists are given in the env
 """
 
 import ipaddress
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -103,8 +106,15 @@ class Settings(BaseSettings):
     wait for a person; `*`: all. Whoever may replace a tool of that name is trusted with it."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    log_json: bool = False
-    """One JSON object per line, for collectors; else text for people."""
+    log_format: Literal["json", "text"] | None = None
+    """One JSON object per line, for collectors, or text for people; None: text on a terminal, else JSON."""
+    metrics: bool = True
+    """Answer `GET /metrics`, for Prometheus, to whoever may use the server."""
+
+    shutdown_grace_s: float = Field(default=20.0, ge=0, le=3600)
+    """Seconds that running turns get to end once the server was told to stop."""
+    disk_floor_mb: int = Field(default=256, ge=0)
+    """Free space in `home` below which the server is not ready, in MB; 0: never."""
 
     @field_validator(
         "vllm_urls",
@@ -183,6 +193,41 @@ def _explain(error: Any) -> str:
     return f"{name}={error['input']!r}: {error['msg']} (HONE_{name.upper()} or {CONFIG_FILE})"
 
 
+@dataclass(frozen=True, slots=True)
+class TraceExport:
+    """What OpenTelemetry's own variables say; where to and how, its exporter reads itself."""
+
+    wanted: bool
+    """Somebody takes our spans."""
+    content: bool
+    """They may hold what users, tools and the policy said."""
+
+
+def trace_export(environment: Mapping[str, str] = os.environ) -> TraceExport:
+    """Reads the standard variables (OpenTelemetry: Environment Variable Specification, OTLP Exporter Configuration).
+
+    Raises: BadSettings: they ask for a way of sending that is not here.
+    """
+
+    def value(name: str) -> str:
+        return environment.get(name, "").strip()
+
+    has_endpoint = value("OTEL_EXPORTER_OTLP_ENDPOINT") or value("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+    exporter = value("OTEL_TRACES_EXPORTER").lower() or "otlp"
+    wanted = bool(has_endpoint) and exporter != "none" and value("OTEL_SDK_DISABLED").lower() != "true"
+    if wanted and exporter != "otlp":
+        raise BadSettings(f"OTEL_TRACES_EXPORTER={exporter!r} is not here: set it to otlp or none, or remove it")
+    for name in ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"):
+        if wanted and value(name):
+            if value(name) != "http/protobuf":
+                raise BadSettings(
+                    f"{name}={value(name)!r} is not here: set it to http/protobuf (port 4318 of most collectors), or remove it"
+                )
+            break
+    captured = value("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT").lower()
+    return TraceExport(wanted, content=captured in ("true", "span_only", "span_and_event"))
+
+
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach `host`."""
     if host == "localhost":
@@ -200,6 +245,7 @@ def check_startable(settings: Settings, *, has_keys: bool = False) -> None:
             f"host={settings.host!r} can be reached from other machines, and no keys exist: anyone could use it; "
             "bind to 127.0.0.1, and put a proxy that checks who calls in front of it"
         )
+    trace_export()
     check_model_path(settings)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 import httpx2
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from tools.errors import DestinationRefused
 from tools.http_auth import Credentials
@@ -39,6 +40,9 @@ _FROM_A_GATEWAY = frozenset({502, 504})
 """Told in the service's place: the service may have done its work."""
 _BROKEN_CONNECTION = (httpx2.NetworkError, httpx2.RemoteProtocolError)
 _MAX_ERROR_BYTES = 65_536
+_SPAN = TraceContextTextMapPropagator()
+"""Tells the service, by W3C Trace Context, in which span it was called, where spans are made; no baggage, which a client may have
+filled."""
 
 
 class HttpCaller:
@@ -111,6 +115,7 @@ class HttpCaller:
         headers = {"accept": "application/json", **backend.headers, **laid.headers}
         if laid.cookies:
             headers["cookie"] = "; ".join(laid.cookies)
+        _SPAN.inject(headers)
         key = quote(call_id, safe="")
         if spec.side_effect is not SideEffect.READ:
             # A service that knows the header does the work once, however often the request arrives.

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Connection, Engine, Row, and_, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, Row, and_, delete, func, insert, or_, select, text, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from tools.errors import BadRetention, CallNotFound, CallNotUnknown, JournalUnavailable
@@ -182,6 +182,13 @@ class Journal:
             wanted.append(_calls.seq < before)
         with self._transaction() as connection:
             return _all(connection, *wanted, limit=limit)
+
+    def count_unknown(self) -> int:
+        """How many calls wait for a person to find out what came of them."""
+        # the status as text and no parameter: only so may the partial index answer
+        is_unknown = text(f"status = '{CallStatus.UNKNOWN.value}'")
+        with self._transaction() as connection:
+            return connection.scalar(select(func.count()).select_from(tool_calls).where(is_unknown)) or 0
 
     def settle(
         self, call_id: str, outcome: Literal[CallStatus.OK, CallStatus.FAILED], *, result: str = "", note: str = ""

@@ -76,7 +76,9 @@ def _in_headers(place: str, headers: Mapping[str, str], url: str) -> Iterator[st
 def _in_address(place: str, url: str) -> Iterator[str]:
     parts = urlsplit(url)
     if parts.username or parts.password:
-        yield _told(f"{place}: what stands before the @", host_entry(url), {"auth": [{"kind": "basic", "secret": "NAME"}]})
+        yield _told(
+            f"{place}: what stands before the @", host_entry(url), {"auth": [{"kind": "basic", "secret": "NAME"}]}
+        )
     for name, value in parse_qsl(parts.query):
         if "{" not in value and (_is_credential(name) or name.lower() == "key" or _LOOKS.match(value)):
             yield _told(f"{place}: {name!r}", host_entry(url), _auth("query", name, value))

@@ -12,6 +12,7 @@ from runtime.agent.threads import Threads
 from runtime.agent.turns import RunningTurn, Turns
 from runtime.approvals.schema import Approval, Verdict
 from runtime.approvals.store import ApprovalStore
+from runtime.errors import Stopping, told
 
 log = structlog.get_logger(__name__)
 
@@ -39,8 +40,9 @@ class Answers:
 
         Args: thread_id: the thread from which the answer comes; None: from somebody who may speak for all.
 
-        Raises: ApprovalNotFound, ApprovalSpent, ApprovalExpired: nothing was changed.
+        Raises: ApprovalNotFound, ApprovalSpent, ApprovalExpired, Stopping: nothing was changed.
         """
+        self._turns.check_takes_turns()
         asked = await asyncio.to_thread(self._store.get, approval_id)
         thread = await self._threads.hold(asked.thread_id)
         try:
@@ -79,14 +81,16 @@ class Answers:
             turn = await self._go_on(due)
             if turn is not None:
                 await turn.result()
+        except Stopping:
+            return  # it goes on at the next start
         except Exception as e:  # the turn's own failure is on record; the next look tries what has not begun
             self._complain(f"the turn {due.trace_id} that waited failed", e)
 
     def _complain(self, about: str, error: Exception) -> None:
         """Once, not at each look."""
-        said = f"{about}: {type(error).__name__}: {error}"
+        said = f"{about}: {told(error)}"
         if said != self._last_complaint:
-            log.error(said)
+            log.error(about, error=told(error))
         self._last_complaint = said
 
     async def _go_on(self, due: Approval) -> RunningTurn | None:

@@ -31,6 +31,7 @@ from runtime.agent.messages import (
     tool_message,
     with_system,
 )
+from runtime.agent.observer import Observer, PolicyAsked
 from runtime.agent.state import AgentState, Limits, TurnContext, next_ask, stop_reason, written_tokens
 from runtime.approvals.schema import ApprovalState, Use
 from runtime.decision import DecisionKind, Execute, Invalid, load_decision, parse_decision
@@ -98,6 +99,7 @@ class Nodes:
         ledger: Ledger,
         *,
         consent: ConsentRules = ConsentRules(),  # noqa: B008 (frozen)
+        observer: Observer = Observer(),  # noqa: B008 (keeps nothing)
         timer: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._policy = policy
@@ -106,6 +108,7 @@ class Nodes:
         self._limits = limits
         self._ledger = ledger
         self._consent = consent
+        self._observer = observer
         self._timer = timer
 
     async def resume(self, state: AgentState, runtime: Runtime[TurnContext]) -> dict[str, Any]:
@@ -148,12 +151,18 @@ class Nodes:
         )
         started = self._timer()
         params = replace(context.params, max_tokens=room, grammar=self._renderer.grammar(state["tools"]))
-        completion = await self._policy.sample(prompt.token_ids, params, adapter=context.adapter)
+        index = len(state["spans"])
+        span_id = f"{state['trace_id']}.{index}"
+        asked = PolicyAsked(
+            span_id, self._policy.model, context.adapter, params, len(prompt.token_ids), messages=messages
+        )
+        with self._observer.policy_call(asked) as answered:
+            completion = await self._policy.sample(prompt.token_ids, params, adapter=context.adapter)
+            answered(completion)
         names = [tool["function"]["name"] for tool in state["tools"]]
         decision = parse_decision(completion.text, names, after_tool_result=messages[-1]["role"] == "tool")
-        index = len(state["spans"])
         span = Span(
-            id=f"{state['trace_id']}.{index}",
+            id=span_id,
             trace_id=state["trace_id"],
             index=index,
             messages=tuple(messages),
@@ -184,7 +193,7 @@ class Nodes:
         pending = _pending(span["id"], decision)
         faults = [argument_errors(runtime.context.specs[p.call.name].parameters, p.call.arguments) for p in pending]
         if any(faults):
-            return self._refuse_calls(state, pending, faults)
+            return self._refuse_calls(state, pending, faults, runtime.context)
         if isinstance(runtime.context.specs[pending[0].call.name].backend, ClientBackend):
             return _end(state, reply_to(decision, pending))
         asks = self._consent.asks(
@@ -268,7 +277,7 @@ class Nodes:
         return {"repair": shown, "repairs": state["repairs"] + 1}
 
     def _refuse_calls(
-        self, state: AgentState, pending: Sequence[PendingCall], faults: Sequence[list[str]]
+        self, state: AgentState, pending: Sequence[PendingCall], faults: Sequence[list[str]], context: TurnContext
     ) -> dict[str, Any]:
         """None of the calls is run: half of a decision might do more harm than none of it."""
         outcomes: list[ToolOutcome] = []
@@ -281,6 +290,7 @@ class Nodes:
             )
             shown.append(tool_message(part.id, part.call.name, content))
             if errors:
+                self._observer.tool_withheld(context.specs.get(part.call.name), CallStatus.BAD_ARGUMENTS)
                 outcomes.append(_outcome(part, CallResult(CallStatus.BAD_ARGUMENTS, content, 0.0), content))
         spans = _with_last(
             state["spans"],
@@ -297,6 +307,7 @@ class Nodes:
             spec = context.specs.get(part.call.name)
             withheld = await self._withheld(part, spec, state, context)
             if withheld is not None:
+                self._observer.tool_withheld(spec, withheld.status)
                 return _Ran(_outcome(part, withheld, withheld.content), asked=None, is_ours=True)
             assert spec is not None  # a tool that is gone is withheld
             return await self._run_one(part, spec, len(pending))
@@ -314,7 +325,9 @@ class Nodes:
     async def _run_one(self, part: PendingCall, spec: ToolSpec, beside: int, answer: Answer | None = None) -> _Ran:
         """Args: beside: how many results share the room that the policy's context has for them."""
         tokens = max(64, self._policy.context_length // 4 // beside)
-        result = await self._executor.run(spec, dict(part.call.arguments), call_id=part.id, answer=answer)
+        with self._observer.tool_call(spec, part.id, part.call.arguments) as answered:
+            result = await self._executor.run(spec, dict(part.call.arguments), call_id=part.id, answer=answer)
+            answered(result)
         asked = AskedCall(call=part.call, question=result.question) if result.question is not None else None
         outcome = _outcome(part, result, self._cut(result.content, tokens))
         return _Ran(outcome, asked, is_ours=self._consent.trusts(spec))

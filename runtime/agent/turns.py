@@ -20,14 +20,15 @@ from langgraph.types import Command
 from runtime.agent.consent import question, waiting_reply, word_of
 from runtime.agent.graph import AgentGraph, most_node_runs
 from runtime.agent.messages import Message, Reply
+from runtime.agent.observer import Observer, TurnBegun, TurnEnded
 from runtime.agent.state import AgentState, Begun, Limits, TurnContext
 from runtime.agent.threads import OpenThread, Threads
 from runtime.approvals.schema import Approval, ApprovalState, Ask
 from runtime.approvals.store import ApprovalStore
 from runtime.database import utc_now
-from runtime.errors import ApprovalSpent, BadRequest, PolicyUnavailable, StoreError, UnknownAdapter
+from runtime.errors import ApprovalSpent, BadRequest, PolicyUnavailable, Stopping, StoreError, UnknownAdapter, told
 from runtime.policy.base import Policy, SamplingParams
-from runtime.prompt import recent_words
+from runtime.prompt import called_tools, recent_words
 from runtime.traces.schema import Span, Trace, TraceStatus
 from tools.retrieval import Retriever
 from tools.spec import ToolSpec
@@ -171,6 +172,7 @@ class Turns:
         digests: Callable[[str], str | None],
         limits: Limits,
         base_name: str,
+        observer: Observer = Observer(),  # noqa: B008 (keeps nothing)
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         """
@@ -178,6 +180,7 @@ class Turns:
             threads: the only one in the process; it keeps two turns out of one thread.
             digests: gives the sha256 of a published adapter, None when it was not published here.
             base_name: what traces call the base model.
+            observer: watches each turn and its recording.
         """
         self._policy = policy
         self._graph = graph
@@ -190,8 +193,10 @@ class Turns:
         self._digests = digests
         self._limits = limits
         self._base_name = base_name
+        self._observer = observer
         self._now = now
         self._tasks: set[asyncio.Task[None]] = set()
+        self._stopping = False
 
     async def run(self, request: TurnRequest) -> TurnResult:
         """A whole turn."""
@@ -201,9 +206,11 @@ class Turns:
         """Begins a turn and returns while it runs; a word that answers a question lets the turn that asked it go on.
 
         Raises:
+            Stopping: no new turns are taken.
             UnknownAdapter: no such model.
             BadRequest: nothing to reply to.
         """
+        self.check_takes_turns()
         if not request.messages or request.messages[-1]["role"] not in ("user", "tool"):
             raise BadRequest("the last message must be the user's or a tool's", param="messages")
         pinned = await self._pinned(request.model)
@@ -224,6 +231,11 @@ class Turns:
             # the policy has to know what the user is talking about; the question itself stays open
             unanswered = {"role": "assistant", "content": question(asked)}
             thread = replace(thread, messages=[*thread.known, unanswered, *thread.new])
+        try:
+            self.check_takes_turns()  # the wait for the thread may have been long
+        except Stopping:
+            await self._threads.close(thread, reply=None, length=0)
+            raise
         # Nothing awaits from here on: the lease, and with it the thread, is the task's to give back.
         held = ExitStack()
         served = pinned or held.enter_context(self._pointer.lease())
@@ -236,8 +248,10 @@ class Turns:
         The thread is closed when the turn ends; the caller closes it when this raises.
 
         Raises:
+            Stopping: no turns are begun; the answer is on record, and the turn goes on at the next start.
             ApprovalSpent: no turn waits for the answer any more.
         """
+        self.check_takes_turns()
         at: RunnableConfig = {
             "configurable": {
                 "thread_id": thread.thread_id,
@@ -253,6 +267,7 @@ class Turns:
         registered = await asyncio.to_thread(self._toolbox.list)
         specs = {spec.name: spec for spec in registered if begun.tools.get(spec.name) == spec.sha256}
         resident = await self._policy.adapters()
+        self.check_takes_turns()
         # Nothing awaits from here on, as above.
         held = ExitStack()
         served: Served = held.enter_context(self._pointer.lease())
@@ -282,13 +297,33 @@ class Turns:
         """Names that a request may give as its model."""
         return [LIVE, BASE, *(f"{LIVE}@{name}" for name in sorted(await self._policy.adapters()))]
 
+    @property
+    def is_stopping(self) -> bool:
+        """Whether new turns are refused."""
+        return self._stopping
+
+    @property
+    def running(self) -> int:
+        """Turns under way."""
+        return len(self._tasks)
+
+    def stop_taking(self) -> None:
+        """From now on new turns are refused; those under way go on. May be called from a signal handler."""
+        self._stopping = True
+
     async def close(self, *, grace_s: float = 10.0) -> None:
-        """Waits for the turns under way; those that take longer are stopped and recorded as failed."""
+        """Refuses new turns and waits for those under way; those that take longer are stopped and recorded as failed."""
+        self.stop_taking()
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=grace_s)
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
+
+    def check_takes_turns(self) -> None:
+        """Raises: Stopping."""
+        if self._stopping:
+            raise Stopping("the server is stopping and takes no new turns: send the request again, to another server")
 
     def _start(
         self, plan: _Plan, thread: OpenThread, held: ExitStack, course: Callable[[], Awaitable[_Course]]
@@ -332,7 +367,7 @@ class Turns:
         """The tools that the conversation is about, the likeliest first; all of them where the client chose."""
         is_choice = request.client_tools is not None or request.only_tools is not None
         limit = 0 if is_choice else self._limits.shown_tools
-        shown = self._retriever.shortlist(offered, recent_words(messages), limit=limit, keep=_called(messages))
+        shown = self._retriever.shortlist(offered, recent_words(messages), limit=limit, keep=called_tools(messages))
         return {spec.name: spec for spec in shown}
 
     async def _beginning(
@@ -372,7 +407,28 @@ class Turns:
         held: ExitStack,
         course: Callable[[], Awaitable[_Course]],
     ) -> None:
-        """The task of one turn: whatever happens, it is recorded, the thread is let go, and whoever waits is told."""
+        """The task of one turn, watched."""
+        begun = TurnBegun(
+            trace_id=plan.trace_id,
+            thread_id=thread.thread_id,
+            model=self._base_name,
+            adapter=plan.served.name,
+            adapter_sha256=plan.served.sha256,
+            resumed=plan.answered is not None,
+        )
+        with self._observer.turn(begun) as ended:
+            await self._run_to_its_end(turn, plan, thread, held, course, ended)
+
+    async def _run_to_its_end(
+        self,
+        turn: RunningTurn,
+        plan: _Plan,
+        thread: OpenThread,
+        held: ExitStack,
+        course: Callable[[], Awaitable[_Course]],
+        ended: TurnEnded,
+    ) -> None:
+        """Whatever happens, it is recorded, the thread is let go, and whoever waits is told."""
         spans: list[Span] = []
         reply: Reply | None = None
         length = 0
@@ -388,7 +444,9 @@ class Turns:
             stopping = isinstance(e, asyncio.CancelledError)
             outcome = PolicyUnavailable("the server is stopping: send the request again") if stopping else e
             trace = self._trace(plan, thread.thread_id, spans, failure=outcome)
-        _log_turn(trace, reply)
+            _log_failure(trace, outcome)
+        else:
+            _log_turn(trace, reply)
         held.close()
         # one that had its answer goes on at the next start: until then it stays on record as waiting
         goes_on = stopping and plan.answered is not None
@@ -398,6 +456,7 @@ class Turns:
                 await self._settle(plan.answered)  # while the thread is held, or it would go on twice
             await self._release(thread, reply, length)
         finally:
+            ended(trace, reply)
             turn.finish(outcome)
 
     async def _reply(self, final: Mapping[str, Any], plan: _Plan, thread_id: str) -> Reply:
@@ -441,16 +500,17 @@ class Turns:
 
     async def _record(self, trace: Trace) -> None:
         try:
-            await asyncio.to_thread(self._recorder.record, trace)
+            with self._observer.recording():
+                await asyncio.to_thread(self._recorder.record, trace)
         except Exception as e:  # the user's answer does not hang on a database that is full, locked or wrong
-            log.error("trace not recorded", trace=trace.id, error=str(e))
+            log.error("trace not recorded", trace=trace.id, error=told(e))
 
     async def _settle(self, answered: Approval | None) -> None:
         try:
             if answered is not None:
                 await asyncio.to_thread(self._approvals.settle, answered.id)
         except StoreError as e:
-            log.error("approval not settled", error=str(e))
+            log.error("approval not settled", error=told(e))
 
     def _trace(
         self,
@@ -479,7 +539,7 @@ class Turns:
         try:
             await self._threads.close(thread, reply=reply, length=length)
         except StoreError as e:
-            log.error("thread not advanced", thread=thread.thread_id, error=str(e))
+            log.error("thread not advanced", thread=thread.thread_id, error=told(e))
 
 
 def _chosen(registered: Sequence[ToolSpec], names: tuple[str, ...] | None) -> Sequence[ToolSpec]:
@@ -495,23 +555,21 @@ def _chosen(registered: Sequence[ToolSpec], names: tuple[str, ...] | None) -> Se
     return [known[name] for name in names]
 
 
-def _called(messages: Sequence[Message]) -> list[str]:
-    """Tools that the conversation has called, the latest first: a correction is about them, whatever its words."""
-    calls = [call for message in messages for call in message.get("tool_calls") or ()]
-    return list(dict.fromkeys(call["function"]["name"] for call in reversed(calls)))
-
-
 def _checkpointable(schema: dict[str, Any]) -> dict[str, Any]:
     """LangGraph keeps integers of 64 bits; a bound beyond that becomes a float."""
     return json.loads(json.dumps(schema), parse_int=lambda digits: n if abs(n := int(digits)) < 2**63 else float(n))
 
 
-def _log_turn(trace: Trace, reply: Reply | None) -> None:
-    about = {"trace": trace.id, "thread": trace.thread_id, "policy": trace.adapter or BASE}
-    if reply is None:
-        log.warning("turn failed", error=trace.error, **about)
-    else:
-        log.info("turn", decision=reply.decision.value, status=trace.status.value, **about)
+def _log_turn(trace: Trace, reply: Reply) -> None:
+    log.info("turn", decision=reply.decision.value, status=trace.status.value, **_named(trace))
+
+
+def _log_failure(trace: Trace, failure: BaseException) -> None:
+    log.warning("turn failed", error=told(failure), **_named(trace))
+
+
+def _named(trace: Trace) -> dict[str, str]:
+    return {"trace": trace.id, "thread": trace.thread_id, "policy": trace.adapter or BASE}
 
 
 @dataclass(frozen=True, slots=True)

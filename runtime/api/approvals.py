@@ -48,7 +48,7 @@ async def answer(
     """`approve` or `decline`; answers when the turn has gone on, with what it said as `completion`."""
     thread = body.thread if body is not None else None
     turn = await hone.answers.decide(approval_id, verdict, via="http", thread_id=thread)
-    told = headers(turn.trace_id, turn.adapter)
+    told = headers(turn.trace_id, turn.thread_id, turn.adapter)
     try:
         result = await turn.result()
     except Exception as e:  # the answer counts; what the turn failed with is what there is to say

@@ -13,6 +13,7 @@ from runtime.agent.turns import RunningTurn
 from runtime.api.chat_request import THREAD_ID, ChatRequest, turn_request
 from runtime.api.chat_response import Identity, chunk, chunks, completion, headers, progress_chunk
 from runtime.api.errors import envelope, response_to
+from runtime.errors import told
 from runtime.services import Services, services
 from runtime.traces.schema import Span
 
@@ -31,17 +32,17 @@ async def create_chat_completion(
     """One turn of a conversation."""
     turn = await hone.turns.stream(turn_request(chat, hone.settings, x_hone_thread))
     identity = Identity(trace_id=turn.trace_id, model=chat.model, created=int(time.time()))
-    told = headers(turn.trace_id, turn.adapter)
+    named = headers(turn.trace_id, turn.thread_id, turn.adapter)
     if chat.stream:
-        return await _streamed(turn, identity, told, with_usage=chat.wants_usage)
+        return await _streamed(turn, identity, named, with_usage=chat.wants_usage)
     try:
         result = await turn.result()
     except Exception as e:  # whatever the turn failed with; the response still names its trace
-        return _failed(e, told)
-    return JSONResponse(completion(identity, result), headers=told)
+        return _failed(e, named)
+    return JSONResponse(completion(identity, result), headers=named)
 
 
-async def _streamed(turn: RunningTurn, identity: Identity, told: dict[str, str], *, with_usage: bool) -> Response:
+async def _streamed(turn: RunningTurn, identity: Identity, named: dict[str, str], *, with_usage: bool) -> Response:
     """Waits for the first news, so that a turn that fails at once is an error with a status of its own."""
     spans = aiter(turn)
     first = await anext(spans, None)
@@ -49,9 +50,9 @@ async def _streamed(turn: RunningTurn, identity: Identity, told: dict[str, str],
         try:
             await turn.result()
         except Exception as e:  # as above
-            return _failed(e, told)
+            return _failed(e, named)
     events = _events(turn, first, spans, identity, with_usage=with_usage)
-    return StreamingResponse(events, media_type="text/event-stream", headers=told | KEEP_OUT_OF_CACHES)
+    return StreamingResponse(events, media_type="text/event-stream", headers=named | KEEP_OUT_OF_CACHES)
 
 
 async def _events(
@@ -65,7 +66,7 @@ async def _events(
     try:
         result = await turn.result()
     except Exception as e:  # the status is sent already, so the error is the last event
-        log.warning("stream failed", trace=turn.trace_id, error=str(e))
+        log.warning("stream failed", trace=turn.trace_id, error=told(e))
         yield _event(envelope(e))
     else:
         for shaped in chunks(identity, result, with_usage=with_usage):
@@ -73,9 +74,9 @@ async def _events(
     yield "data: [DONE]\n\n"
 
 
-def _failed(error: Exception, told: dict[str, str]) -> Response:
-    log.warning("chat failed", trace=told["x-hone-trace"], error=f"{type(error).__name__}: {error}")
-    return response_to(error, told)
+def _failed(error: Exception, named: dict[str, str]) -> Response:
+    log.warning("chat failed", trace=named["x-hone-trace"], error=told(error))
+    return response_to(error, named)
 
 
 def _event(data: dict[str, Any]) -> str:

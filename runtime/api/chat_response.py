@@ -9,10 +9,8 @@ from typing import Any
 from runtime.agent.messages import PendingCall, Reply
 from runtime.agent.turns import TurnResult
 from runtime.decision import Clarify, DecisionKind, Execute, Invalid
+from runtime.policy.base import BASE_POLICY
 from runtime.traces.schema import Span
-
-BASE_POLICY = "<base>"
-"""What `x-hone-policy` and `hone.policy` say when no adapter serves."""
 
 _WORDS = re.compile(r"\s*\S+\s*")
 _WORDS_PER_CHUNK = 4
@@ -33,8 +31,8 @@ class Identity:
         return {"id": completion, "object": kind, "created": self.created, "model": self.model}
 
 
-def headers(trace_id: str, adapter: str | None) -> dict[str, str]:
-    return {"x-hone-trace": trace_id, "x-hone-policy": adapter or BASE_POLICY}
+def headers(trace_id: str, thread_id: str, adapter: str | None) -> dict[str, str]:
+    return {"x-hone-trace": trace_id, "x-hone-thread": thread_id, "x-hone-policy": adapter or BASE_POLICY}
 
 
 def completion(identity: Identity, result: TurnResult) -> dict[str, Any]:

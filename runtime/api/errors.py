@@ -23,6 +23,7 @@ from runtime.errors import (
     PolicyUnavailable,
     PromptTooLong,
     RuntimeFault,
+    Stopping,
     StoreError,
     ThreadBusy,
     ThreadNotFound,
@@ -94,6 +95,7 @@ TABLE: Mapping[type[Exception], Answer] = {
     SecretLocked: Answer(503, SERVER, "secrets_locked"),
     ToolError: Answer(400, INVALID),
     PolicyUnavailable: Answer(503, SERVER, "policy_unavailable"),
+    Stopping: Answer(503, SERVER, "stopping"),
     StoreError: Answer(503, SERVER, "database_unavailable"),
     RuntimeFault: Answer(500, SERVER),
 }
@@ -129,15 +131,9 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _on_http)
     for kind in (RuntimeFault, ToolError):
         app.add_exception_handler(kind, _on_ours)
-    app.add_exception_handler(Exception, _on_other)
 
 
 async def _on_ours(request: Request, error: Exception) -> JSONResponse:
-    return response_to(error)
-
-
-async def _on_other(request: Request, error: Exception) -> JSONResponse:
-    log.error("request failed", path=request.url.path, exc_info=error)
     return response_to(error)
 
 

@@ -73,6 +73,12 @@ class ApprovalStore:
         with reading(self._engine) as connection:
             return [_approval(row) for row in connection.execute(query)]
 
+    def count_waiting(self) -> int:
+        """How many may still be approved."""
+        is_open = (_c.state == ApprovalState.PENDING.value) & _c.settled_at.is_(None) & (_c.expires_at > self._clock())
+        with reading(self._engine) as connection:
+            return connection.scalar(sa.select(sa.func.count()).select_from(approvals).where(is_open)) or 0
+
     def decide(self, approval_id: str, verdict: Verdict, *, via: str, thread_id: str | None = None) -> Approval:
         """Takes a person's word; it cannot be changed.
 

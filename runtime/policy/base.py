@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
+BASE_POLICY = "<base>"
+"""What stands in place of an adapter's name where none serves."""
+
 
 @dataclass(frozen=True, slots=True)
 class SamplingParams:
@@ -21,6 +24,25 @@ class SamplingParams:
     """None: not reproducible at temperature > 0."""
     grammar: str | None = None
     """What may be written, as a Lark text for llguidance (`runtime.grammar`); None: anything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Phases:
+    """Where the time of one call of the policy went, in seconds."""
+
+    queue_s: float
+    """Waiting for a place among the running ones."""
+    prefill_s: float
+    """Reading the prompt, up to the first token."""
+    decode_s: float
+    """The tokens after the first."""
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyLoad:
+    waiting: int
+    """Requests that wait for a place."""
+    running: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +59,8 @@ class Completion:
     finish_reason: Literal["stop", "length"]
     adapter: str | None
     """Name of the adapter that answered; None is the base."""
+    phases: Phases | None = None
+    """None: the policy does not tell."""
 
 
 class Policy(Protocol):
@@ -98,4 +122,13 @@ class BatchPolicy(Policy, Protocol):
         self, prompts: Sequence[Sequence[int]], params: Sequence[SamplingParams], *, adapter: str | None = None
     ) -> list[Completion]:
         """One completion for each prompt. Raises: as `sample`, for all of them."""
+        ...
+
+
+@runtime_checkable
+class Queued(Protocol):
+    """A policy that knows its own queue. A server's queue is the server's affair (vLLM tells of it at its own /metrics)."""
+
+    def workload(self) -> PolicyLoad:
+        """May be asked from any thread."""
         ...

@@ -123,6 +123,14 @@ class Transition:
     at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Promotions:
+    last: datetime | None
+    """When an adapter last became the incumbent; None: never."""
+    refused_since: int
+    """Adapters that were rejected before they served, since then."""
+
+
 class Deployment:
     """The one owner of the adapters' states and of the channels' pointers."""
 
@@ -223,6 +231,28 @@ class Deployment:
             query = query.where(transitions.c.adapter == name)
         with reading(self._engine) as connection:
             return [_transition(row) for row in connection.execute(query).mappings()]
+
+    def promotions(self) -> Promotions:
+        """How the candidates of late have fared."""
+        newest = transitions.c.id.desc()
+        last = (
+            sa.select(transitions.c.id, transitions.c.at)
+            .where(transitions.c.to_state == AdapterState.INCUMBENT.value)
+            .order_by(newest)
+            .limit(1)
+        )
+        refused = (
+            sa.select(sa.func.count())
+            .select_from(transitions)
+            .where(
+                transitions.c.to_state == AdapterState.REJECTED.value,
+                transitions.c.from_state.in_((AdapterState.CANDIDATE.value, AdapterState.CANARY.value)),
+            )
+        )
+        with reading(self._engine) as connection:
+            found = connection.execute(last).one_or_none()
+            since = connection.scalar(refused.where(transitions.c.id > (found.id if found else 0))) or 0
+        return Promotions(found.at if found else None, since)
 
     def next_version(self) -> int:
         """One more than the highest version that was ever published."""

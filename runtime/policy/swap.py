@@ -12,10 +12,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol, runtime_checkable
 
 import structlog
 
+from runtime.database import utc_now
 from runtime.errors import AdapterRejected, PolicyError, PolicyUnavailable
 from runtime.policy.attest import MIN_CHANGE, TOLERANCE, attest
 from runtime.policy.base import Policy
@@ -71,6 +73,8 @@ class SwapStatus:
     last_error: str | None
     """Of the last poll: what kept it from following the pointer; None when nothing did."""
     swaps: int
+    since: datetime
+    """UTC; when it began to serve here."""
 
 
 class LivePolicy:
@@ -87,6 +91,7 @@ class LivePolicy:
         tolerance: float = TOLERANCE,
         min_change: float = MIN_CHANGE,
         clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = utc_now,
     ) -> None:
         """
         Args:
@@ -103,7 +108,9 @@ class LivePolicy:
         self._tolerance = tolerance
         self._min_change = min_change
         self._clock = clock
+        self._now = now
         self._served = BASE
+        self._since = now()
         self._resident: dict[str, ServedAdapter] = {}
         self._leases: Counter[str] = Counter()
         self._refused: dict[ServedAdapter, str] = {}
@@ -142,6 +149,7 @@ class LivePolicy:
             waiting_for=self._target if self._target != self._served.name else None,
             last_error=self._last_error,
             swaps=self._swaps,
+            since=self._since,
         )
 
     async def run(self) -> None:
@@ -251,6 +259,7 @@ class LivePolicy:
         _log.info("adapter swapped", adapter=wanted.name, sha256=wanted.sha256, before=self._served.name)
         self._served = wanted
         self._swaps += 1
+        self._since = self._now()
 
     def _fail(self, error: str) -> None:
         if error != self._last_error:  # once, not at each poll

@@ -24,7 +24,7 @@ from typer.testing import CliRunner
 
 from hone.__main__ import app as hone_command
 from runtime.prompt import Renderer
-from runtime.telemetry import configure_logging
+from runtime.telemetry.logs import configure_logging
 from tests.runtime.agent_parts import execute
 from tests.runtime.served_app import ServedApp, served_app
 from tests.tools.serving import serving
@@ -208,8 +208,8 @@ def everything_logged(path: Path, served_settings: Any) -> Iterator[None]:
     with path.open("w") as file, contextlib.redirect_stderr(file), contextlib.redirect_stdout(file):
         handler = logging.StreamHandler(file)
         root.addHandler(handler)
-        root.setLevel(logging.DEBUG)
         configure_logging(served_settings)
+        root.setLevel(logging.DEBUG)
         try:
             yield
         finally:
@@ -243,8 +243,10 @@ def use_each(server: ServedApp, specs: list[ToolSpec]) -> list[dict[str, Any]]:
 def restored_logging() -> Iterator[None]:
     import structlog
 
+    before = logging.getLogger().handlers[:]
     yield
     structlog.reset_defaults()
+    logging.getLogger().handlers[:] = before
 
 
 @pytest.mark.usefixtures("restored_logging")

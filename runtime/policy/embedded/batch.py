@@ -7,6 +7,7 @@ of a batch use the same weights; switching adapters is `residency`'s affair.
 Shapes: B rows, T cached positions, V vocabulary.
 """
 
+import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -16,14 +17,14 @@ import torch
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
-from runtime.policy.base import SamplingParams
+from runtime.policy.base import Phases, SamplingParams
 from runtime.policy.embedded.constraint import Constraint
 
 _READ_AT_ONCE = 16
 """Prompts without a shared beginning that `decode_together` reads side by side."""
 
-Sampled = tuple[tuple[int, ...], tuple[float, ...]]
-"""Token ids and their logprobs."""
+Sampled = tuple[tuple[int, ...], tuple[float, ...], Phases]
+"""Token ids, their logprobs, and where the time went."""
 
 
 @dataclass(eq=False, slots=True)
@@ -40,12 +41,24 @@ class Row:
     token_ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     generator: torch.Generator = field(default_factory=torch.Generator)
+    came_at: float = field(default_factory=time.perf_counter)
+    began_at: float = 0.0
+    first_at: float = 0.0
+    """When the first token was chosen."""
 
     def __post_init__(self) -> None:
         if self.params.seed is None:
             self.generator.seed()
         else:
             self.generator.manual_seed(self.params.seed & 0x7FFF_FFFF_FFFF_FFFF)
+
+    def phases(self) -> Phases:
+        """Where its time went, now that it is done."""
+        return Phases(
+            queue_s=self.began_at - self.came_at,
+            prefill_s=self.first_at - self.began_at,
+            decode_s=time.perf_counter() - self.first_at,
+        )
 
     def choose(self, logprobs_V: torch.Tensor) -> int:
         """The next token, from logprobs at temperature 1."""
@@ -86,6 +99,9 @@ class Batch:
         self._mask_BT = torch.nn.functional.pad(own_mask_BT, (shared, 0), value=1)
         self._positions_BT = (self._mask_BT.cumsum(dim=1) - 1).clamp(min=0)[:, shared:]
         self._cache = DynamicCache(config=model.config)
+        began_at = time.perf_counter()
+        for row in self.rows:
+            row.began_at = began_at
         if shared:
             self._read_once(rows[0].prompt_ids[:shared])
 
@@ -112,6 +128,8 @@ class Batch:
         logprobs_BV = torch.log_softmax(logits_BV.float(), dim=-1).cpu()
         for row, logprobs_V in zip(self.rows, logprobs_BV, strict=True):
             token = row.choose(logprobs_V)
+            if not row.token_ids:
+                row.first_at = time.perf_counter()
             row.token_ids.append(token)
             row.logprobs.append(float(logprobs_V[token]))
         self._input_BT = torch.tensor([[row.token_ids[-1]] for row in self.rows], device=self._model.device)
@@ -186,7 +204,7 @@ def decode_together(model: Any, rows: Sequence[Row], stop_ids: frozenset[int]) -
         for batch in running:
             batch.step()
         running = [batch for batch in running if batch.rows]
-    return [(tuple(row.token_ids), tuple(row.logprobs)) for row in rows]
+    return [(tuple(row.token_ids), tuple(row.logprobs), row.phases()) for row in rows]
 
 
 def _families(rows: Sequence[Row]) -> list[tuple[list[Row], int]]:

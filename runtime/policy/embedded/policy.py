@@ -4,6 +4,7 @@ It checks what callers hand in, passes it to the worker, and shapes what comes b
 """
 
 import asyncio
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -11,10 +12,11 @@ from typing import Any, Literal, TypeVar
 import torch
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils.logging import disable_progress_bar
 
 from runtime.errors import PolicyError, PromptTooLong, UnknownModel
 from runtime.policy.adapter_files import AdapterFiles, NameRegister, read_adapter
-from runtime.policy.base import Completion, SamplingParams
+from runtime.policy.base import Completion, PolicyLoad, SamplingParams
 from runtime.policy.base_files import local_folder
 from runtime.policy.embedded.batch import Row, Sampled, decode_together, score
 from runtime.policy.embedded.constraint import Grammars
@@ -70,6 +72,8 @@ class EmbeddedPolicy:
         name = str(model)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         number = dtype or ("float32" if device.type == "cpu" else "bfloat16")
+        if not sys.stderr.isatty():
+            disable_progress_bar()  # a bar among the lines of a log is noise
         try:
             tokenizer = AutoTokenizer.from_pretrained(name)
             loaded: Any = AutoModelForCausalLM.from_pretrained(name, dtype=getattr(torch, number))
@@ -131,6 +135,9 @@ class EmbeddedPolicy:
     async def adapters(self) -> frozenset[str]:
         return await self._do(lambda: self._worker.names)
 
+    def workload(self) -> PolicyLoad:
+        return self._worker.workload()
+
     async def close(self) -> None:
         await asyncio.to_thread(self._worker.stop)
 
@@ -148,13 +155,14 @@ class EmbeddedPolicy:
         return Row(prompt, params, adapter, limit=min(params.max_tokens, room), constraint=constraint)
 
     def _completion(self, sampled: Sampled, adapter: str | None) -> Completion:
-        token_ids, logprobs = sampled
+        token_ids, logprobs, phases = sampled
         return Completion(
             text=self._tokenizer.decode(token_ids, skip_special_tokens=True),
             token_ids=token_ids,
             logprobs=logprobs,
             finish_reason="stop" if token_ids[-1] in self._stop_ids else "length",
             adapter=adapter,
+            phases=phases,
         )
 
     async def _wait(self, row: Row) -> Sampled:

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from runtime.errors import PolicyError, PolicyUnavailable
+from runtime.policy.base import PolicyLoad
 from runtime.policy.embedded.batch import Batch, Row
 from runtime.policy.embedded.residency import ResidentAdapters, unknown_adapter
 
@@ -53,6 +54,7 @@ class Worker:
         self._inbox: queue.SimpleQueue[Row | Task | None] = queue.SimpleQueue()
         self._waiting: deque[Row] = deque()
         self._batches: dict[str | None, list[Batch]] = {}
+        self._running = 0
         self._leaving: dict[str, list[Future[Any]]] = {}
         self._closed = False
         self._gate = threading.Lock()
@@ -78,6 +80,10 @@ class Worker:
         """Adapters that new requests may name. Read between rounds."""
         return self._adapters.names - self._leaving.keys()
 
+    def workload(self) -> PolicyLoad:
+        """As it was after the last round; may be asked from any thread."""
+        return PolicyLoad(waiting=self._inbox.qsize() + len(self._waiting), running=self._running)
+
     def stop(self) -> None:
         """Fails what is unfinished, and waits for the thread. Stopping again changes nothing."""
         with self._gate:
@@ -93,8 +99,10 @@ class Worker:
             with torch.inference_mode():
                 while self._take_in():
                     self._admit()
+                    self._running = self._count_running()
                     for adapter in list(self._batches):
                         self._decode(adapter)
+                    self._running = self._count_running()
                     self._let_go()
         finally:
             self._fail_all()
@@ -122,7 +130,7 @@ class Worker:
 
     def _admit(self) -> None:
         """Starts a group of waiting rows, all of the adapter of the one that waited longest."""
-        room = self._max_rows - sum(len(batch.rows) for batches in self._batches.values() for batch in batches)
+        room = self._max_rows - self._count_running()
         group: list[Row] = []
         rest: deque[Row] = deque()
         longest = 0
@@ -145,6 +153,9 @@ class Worker:
                 return
             self._batches.setdefault(group[0].adapter, []).append(batch)
 
+    def _count_running(self) -> int:
+        return sum(len(batch.rows) for batches in self._batches.values() for batch in batches)
+
     def _decode(self, adapter: str | None) -> None:
         """One step with every batch of an adapter; for a new batch that is reading its prompts."""
         for batch in list(self._batches[adapter]):
@@ -159,7 +170,7 @@ class Worker:
                 _fail_rows(rows, e)
                 continue
             for row in ended:
-                _give(row.future, (tuple(row.token_ids), tuple(row.logprobs)))
+                _give(row.future, (tuple(row.token_ids), tuple(row.logprobs), row.phases()))
         running = [batch for batch in self._batches.pop(adapter) if batch.rows]
         merged = self._merge(running) if running else []
         if merged:
