@@ -15,6 +15,7 @@ from runtime.api import (
     errors,
     health,
     models,
+    responses,
     secrets,
     tool_calls,
     tool_drafts,
@@ -24,6 +25,7 @@ from runtime.api import (
     tools,
     traces,
 )
+from runtime.api.openai_headers import OpenAIHeaders
 from runtime.api.origin import SameOriginOnly
 from runtime.assembly import Given, open_services
 from runtime.policy.base import Policy
@@ -65,10 +67,11 @@ def create_app(
 
     # the interactive pages would load their scripts from elsewhere; /openapi.json stays
     app = FastAPI(title="hone", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.add_middleware(OpenAIHeaders)
     app.add_middleware(SameOriginOnly, hosts=(*settings.allowed_hosts, settings.host))
     errors.install(app)
     about_tools = (secrets, tool_calls, tool_drafts, tool_holds, tool_report, tool_trial, tools)
-    for module in (chat, models, *about_tools, traces, approvals, adapters, health, pages):
+    for module in (chat, responses, models, *about_tools, traces, approvals, adapters, health, pages):
         app.include_router(module.router)
     app.mount("/static", StaticFiles(directory=pages.STATIC), name="static")
     return app

@@ -16,6 +16,7 @@ RuntimeFault
 │   └── ApprovalExpired     answered too late
 ├── BadSettings             the settings cannot start a server
 └── BadRequest              the client's request cannot be served as it is
+    └── ResponseNotFound    no response with this id is kept
 """
 
 
@@ -85,3 +86,7 @@ class BadRequest(RuntimeFault):
     def __init__(self, message: str, *, param: str | None = None) -> None:
         super().__init__(message)
         self.param = param
+
+
+class ResponseNotFound(BadRequest):
+    pass
