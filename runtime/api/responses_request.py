@@ -92,9 +92,16 @@ def _item(value: Any) -> Item:
     return _SHAPES[_AnyItem.model_validate(value).type].model_validate(value)
 
 
-class FunctionTool(OfferedFunction):
+class FunctionTool(Shape):
     type: Literal["function"]
+    name: Text
+    description: Text | None = None
+    parameters: dict[str, Any] | None = None
     strict: bool | None = None
+
+    @property
+    def function(self) -> OfferedFunction:
+        return OfferedFunction(name=self.name, description=self.description, parameters=self.parameters)
 
 
 class TextFormat(Shape):
@@ -198,7 +205,7 @@ def turn_request(
         instructions=asked.instructions,
         echo=json.dumps(echo(asked, params), ensure_ascii=False) if asked.is_kept else None,
         only_tools=asked.metadata.tool_names if asked.metadata else None,
-        client_tools=client_tools([(f"tools.{i}", tool) for i, tool in enumerate(asked.tools)])
+        client_tools=client_tools([(f"tools.{i}", tool.function) for i, tool in enumerate(asked.tools)])
         if asked.tools
         else None,
         show_tools=asked.tool_choice != "none",
