@@ -34,7 +34,7 @@ from runtime.api.responses_response import (
     progress_event,
     trace_id,
 )
-from runtime.errors import BadRequest, ResponseNotFound, TraceNotFound
+from runtime.errors import BadRequest, ResponseNotFound, RuntimeFault, TraceNotFound
 from runtime.services import Services, services
 from runtime.traces.schema import Span, Trace
 
@@ -56,7 +56,10 @@ async def create_response(
     if asked.previous_response_id is not None:
         _, after = await _find(hone, asked.previous_response_id, param="previous_response_id")
     request = turn_request(asked, hone.settings, x_hone_thread, after)
-    turn = await hone.turns.stream(request)
+    try:
+        turn = await hone.turns.stream(request)
+    except RuntimeFault as e:
+        return response_to(e, names=FIELD_NAMES)
     frame = Frame(turn.trace_id, int(time.time()), echo(asked, request.params))
     told = headers(turn.trace_id, turn.adapter)
     if asked.stream:

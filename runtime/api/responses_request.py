@@ -203,12 +203,13 @@ def turn_request(
         thread=thread,
         after=after,
         instructions=asked.instructions,
-        echo=json.dumps(echo(asked, params), ensure_ascii=False) if asked.is_kept else None,
         only_tools=asked.metadata.tool_names if asked.metadata else None,
         client_tools=client_tools([(f"tools.{i}", tool.function) for i, tool in enumerate(asked.tools)])
         if asked.tools
         else None,
         show_tools=asked.tool_choice != "none",
+        # after the tools, which are held to a depth that can be written
+        echo=json.dumps(echo(asked, params), ensure_ascii=False) if asked.is_kept else None,
     )
 
 

@@ -135,3 +135,21 @@ def test_a_body_that_is_no_request_has_the_envelope(server: ServedApp, path: str
     response = server.http.post(path, content=content, headers={"content-type": "application/json"})
     assert response.status_code == 400, response.text
     assert response.json()["error"]["type"] == "invalid_request_error"
+
+
+@pytest.mark.parametrize("depth", [100, 450, 900])
+def test_what_is_nested_deep_is_served_or_named(server: ServedApp, depth: int) -> None:
+    deep = '{"a": ' * depth + "1" + "}" * depth
+    call = {"id": "c", "type": "function", "function": {"name": "weather", "arguments": deep}}
+    item = {"type": "function_call", "call_id": "c", "name": "weather", "arguments": deep}
+    offering = '{"input": "hi", "tools": [{"type": "function", "name": "weather", "parameters": DEEP}]}'
+    sent = [
+        ("/v1/chat/completions", json.dumps(changed(CHAT, ("messages", 2, "tool_calls", 0), call))),
+        ("/v1/responses", json.dumps(changed(RESPONSES, ("input", 1), item))),
+        ("/v1/responses", offering.replace("DEEP", deep)),
+    ]
+    for path, content in sent:
+        server.policy.script = ["Hi."]
+        response = server.http.post(path, content=content, headers={"content-type": "application/json"})
+        assert response.status_code < 500, response.text
+        assert response.status_code == 200 or response.json()["error"]["message"]

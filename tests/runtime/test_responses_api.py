@@ -293,7 +293,7 @@ def test_input_that_is_too_long_is_said_of_input(server: ServedApp) -> None:
             "input.0.arguments",
         ),
         ({"input": [{"type": "reasoning", "id": "r", "summary": []}]}, "input"),
-        ({"input": [{"role": "assistant", "content": "hi"}]}, "messages"),
+        ({"input": [{"role": "assistant", "content": "hi"}]}, "input"),
         ({"instructions": ["x"]}, "instructions"),
         ({"max_output_tokens": 0}, "max_output_tokens"),
         ({"temperature": float("nan")}, "temperature"),
