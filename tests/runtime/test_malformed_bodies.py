@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from runtime.prompt import Renderer
@@ -109,7 +109,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, renderer: Renderer) -> Iter
 
 
 @settings(
-    max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 @given(malformed())
 def test_one_wrong_value_is_served_or_named(server: ServedApp, sent: tuple[str, str, Any]) -> None:
