@@ -110,9 +110,9 @@ def server(tmp_path_factory: pytest.TempPathFactory, renderer: Renderer) -> Iter
 
 @settings(
     max_examples=300,
-    phases=[
-        Phase.generate
-    ],  # each case is a request: making a failure smaller would take minutes deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    phases=[Phase.generate],  # each case is a request: making a failure smaller would take minutes
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(malformed())
 def test_one_wrong_value_is_served_or_named(server: ServedApp, sent: tuple[str, str, Any]) -> None:
