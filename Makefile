@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.ready
 ARGS   ?=
 
-.PHONY: setup demo test check serve learn bench faults clean vllm browser mcp
+.PHONY: setup demo test check serve learn bench faults clean vllm browser mcp clients js
 
 setup: $(STAMP)
 
@@ -25,6 +25,12 @@ browser: setup
 mcp: setup
 	bash tests/mcp_environment.sh
 
+clients: setup
+	bash tests/clients_environment.sh
+
+js:
+	bash tests/js_environment.sh
+
 demo: setup
 	$(BIN)/hone demo $(ARGS)
 
@@ -40,7 +46,7 @@ check: setup
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
-test: check vllm browser mcp
+test: check vllm browser mcp clients js
 	$(BIN)/python -m pytest $(ARGS)
 
 bench: setup
@@ -51,4 +57,4 @@ faults: setup
 	HONE_KILLS=$${HONE_KILLS:-1000} $(BIN)/python -m pytest -s tests/faults $(ARGS)
 
 clean:
-	rm -rf $(VENV) .venv-vllm .venv-mcp .hone
+	rm -rf $(VENV) .venv-vllm .venv-mcp .venv-clients tests/js/node_modules .hone

@@ -16,6 +16,7 @@ from runtime.api import (
     health,
     metrics,
     models,
+    responses,
     secrets,
     threads,
     tool_calls,
@@ -26,6 +27,7 @@ from runtime.api import (
     tools,
     traces,
 )
+from runtime.api.openai_headers import OpenAIHeaders
 from runtime.api.origin import SameOriginOnly
 from runtime.api.request_log import RequestLog
 from runtime.assembly import Given, open_services
@@ -68,11 +70,12 @@ def create_app(
 
     # the interactive pages would load their scripts from elsewhere; /openapi.json stays
     app = FastAPI(title="hone", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.add_middleware(OpenAIHeaders)
     app.add_middleware(SameOriginOnly, hosts=(*settings.allowed_hosts, settings.host))
     app.add_middleware(RequestLog)
     errors.install(app)
     about_tools = (secrets, tool_calls, tool_drafts, tool_holds, tool_report, tool_trial, tools)
-    for module in (chat, models, *about_tools, threads, traces, approvals, adapters, health, pages):
+    for module in (chat, responses, models, *about_tools, threads, traces, approvals, adapters, health, pages):
         app.include_router(module.router)
     if settings.metrics:
         app.include_router(metrics.router)

@@ -19,6 +19,7 @@ RuntimeFault
 ├── ThreadNotFound          nothing is kept of it
 ├── BadSettings             the settings cannot start a server
 └── BadRequest              the client's request cannot be served as it is
+    └── ResponseNotFound    no response with this id is kept
 """
 
 from tools.errors import JournalUnavailable
@@ -102,6 +103,10 @@ class BadRequest(RuntimeFault):
     def __init__(self, message: str, *, param: str | None = None) -> None:
         super().__init__(message)
         self.param = param
+
+
+class ResponseNotFound(BadRequest):
+    pass
 
 
 _OWN_AFFAIRS = (PolicyUnavailable, AdapterRejected, StoreError, Stopping, BadSettings, JournalUnavailable)

@@ -32,7 +32,7 @@ from runtime.agent.messages import (
     with_system,
 )
 from runtime.agent.observer import Observer, PolicyAsked
-from runtime.agent.state import AgentState, Limits, TurnContext, next_ask, stop_reason, written_tokens
+from runtime.agent.state import AgentState, Limits, TurnContext, next_ask, stop_reason, system_text, written_tokens
 from runtime.approvals.schema import ApprovalState, Use
 from runtime.decision import DecisionKind, Execute, Invalid, load_decision, parse_decision
 from runtime.errors import PromptTooLong
@@ -125,7 +125,7 @@ class Nodes:
             id=f"{state['trace_id']}.0",
             trace_id=state["trace_id"],
             index=0,
-            messages=tuple(as_shown(m) for m in with_system(state["system"], state["messages"])),
+            messages=tuple(as_shown(m) for m in with_system(system_text(state), state["messages"])),
             tools=tuple(state["tools"]),
             prompt_token_ids=(),
             completion_token_ids=(),
@@ -251,7 +251,7 @@ class Nodes:
         room = min(wanted_tokens, LEAST_ROOM, limit // 4)
         begin = 0
         while True:
-            kept = [*with_system(state["system"], map(as_shown, state["messages"][begin:])), *state["repair"]]
+            kept = [*with_system(system_text(state), map(as_shown, state["messages"][begin:])), *state["repair"]]
             prompt = self._renderer.render(kept, state["tools"])
             if len(prompt.token_ids) + room <= limit:
                 return kept, prompt, begin

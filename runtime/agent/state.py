@@ -20,11 +20,15 @@ class AgentState(TypedDict):
 
     system: str | None
     """The system text of the client, outside `messages`, so that a client may change it between turns."""
+    instructions: str | None
+    """System text of this turn alone: it comes before `system` and is not kept for the next."""
     messages: list[Message]
     """The conversation as the policy sees it, results of server-run tools included."""
     tools: list[dict[str, Any]]
     """Snapshot of the tools shown in this turn, OpenAI's shape."""
     trace_id: str
+    echo: str | None
+    """JSON text that the client wants back with the reply, now and when it asks again; no part of the turn reads it."""
     begun: dict[str, Any]
     """`Begun` as JSON data: what the turn needs to go on after a wait."""
     spans: list[dict[str, Any]]
@@ -88,6 +92,12 @@ def stop_reason(state: AgentState, limits: Limits) -> StopReason | None:
         return "token_limit"
     rounds = sum(1 for span in state["spans"] if span["outcomes"] and not span["violations"])
     return "step_limit" if rounds >= limits.max_steps else None
+
+
+def system_text(state: AgentState) -> str | None:
+    """What the policy is told before the conversation; a turn that an older version left waiting has no instructions."""
+    texts = (state.get("instructions"), state["system"])
+    return "\n\n".join(text for text in texts if text) or None
 
 
 def written_tokens(state: AgentState) -> int:

@@ -92,6 +92,20 @@ class OpenThread:
 
 
 @dataclass(frozen=True, slots=True)
+class PastTurn:
+    """A thread as one of its turns left it."""
+
+    thread_id: str
+    system: str | None
+    messages: list[Message]
+    reply: Reply | None
+    """None: the turn waits for a person."""
+    echo: str | None
+    """As in `runtime.agent.state.AgentState`."""
+    dropped: int
+
+
+@dataclass(frozen=True, slots=True)
 class _Past:
     thread_id: str
     lock: asyncio.Lock
@@ -123,6 +137,30 @@ class Threads:
         except BaseException:
             past.lock.release()
             raise
+
+    async def follow(self, past: PastTurn, messages: Sequence[Message]) -> OpenThread:
+        """Holds the thread of a past turn, `messages` being new; where it has gone on since, a new thread that begins as
+        a copy of what it was then. `close` must follow."""
+        system, told = split_system(messages)
+        lock = self._lock(past.thread_id)
+        await lock.acquire()
+        try:
+            heads = await asyncio.to_thread(self._heads.of_thread, past.thread_id)
+            _, known = await self._remembered(past.thread_id)
+        except BaseException:
+            lock.release()
+            raise
+        conversation = [*past.messages, *told]
+        head = heads[0] if heads else None
+        if head is not None and head.length == len(past.messages) and known[: head.length] == past.messages:
+            digest = extend_digest(head.digest, told)
+            return OpenThread(past.thread_id, system or past.system, conversation, head.length, digest, lock)
+        lock.release()
+        fresh = new_thread_id()
+        lock = self._lock(fresh)
+        await lock.acquire()
+        # no client has the whole of this conversation to send it again, so its digest is like no other
+        return OpenThread(fresh, system or past.system, conversation, 0, extend_digest(fresh, told), lock)
 
     async def hold(self, thread_id: str) -> OpenThread:
         """The thread as it stands, held for a turn that goes on without a word from the client; `close` must follow."""

@@ -22,12 +22,14 @@ from runtime.agent.graph import AgentGraph, most_node_runs
 from runtime.agent.messages import Message, Reply
 from runtime.agent.observer import Observer, TurnBegun, TurnEnded
 from runtime.agent.state import AgentState, Begun, Limits, TurnContext
-from runtime.agent.threads import OpenThread, Threads
+from runtime.agent.threads import OpenThread, PastTurn, Threads
 from runtime.approvals.schema import Approval, ApprovalState, Ask
 from runtime.approvals.store import ApprovalStore
 from runtime.database import utc_now
+from runtime.decision import Execute
 from runtime.errors import ApprovalSpent, BadRequest, PolicyUnavailable, Stopping, StoreError, UnknownAdapter, told
 from runtime.policy.base import Policy, SamplingParams
+from runtime.policy.manifest import adapter_version
 from runtime.prompt import called_tools, recent_words
 from runtime.traces.schema import Span, Trace, TraceStatus
 from tools.retrieval import Retriever
@@ -36,7 +38,9 @@ from tools.spec import ToolSpec
 log = structlog.get_logger(__name__)
 
 LIVE = "hone"
-"""The model name that follows the deployment pointer; `hone@base` and `hone@<adapter>` stay where they are."""
+"""The model name that follows the deployment pointer; `hone@base`, `hone@v12` and `hone@<adapter>` stay where they are."""
+INCUMBENT = f"{LIVE}@incumbent"
+"""The adapter that serves everyone, whatever else is on trial."""
 BASE = f"{LIVE}@base"
 
 
@@ -74,6 +78,12 @@ class TurnRequest:
     model: str = LIVE
     thread: str | None = None
     """Id of the thread; None: recognised by the conversation."""
+    after: PastTurn | None = None
+    """The turn to go on from, whatever the thread's name; all messages are new then."""
+    instructions: str | None = None
+    """As in `AgentState`."""
+    echo: str | None = None
+    """As in `AgentState`."""
     client_tools: tuple[ToolSpec, ...] | None = None
     """The client's own tools, shown instead of the registered ones; None: the registered ones."""
     show_tools: bool = True
@@ -108,6 +118,8 @@ class RunningTurn:
         self.trace_id = trace_id
         self.thread_id = thread_id
         self.adapter = adapter
+        self.may_have_acted = False
+        """Whether a call may have been made, so that the same request sent again might make it twice."""
         self._news: asyncio.Queue[Span | None] = asyncio.Queue()
         self._done: asyncio.Future[TurnResult] = asyncio.get_running_loop().create_future()
         # a turn whose client is gone has nobody to retrieve its failure; the trace has it
@@ -125,6 +137,7 @@ class RunningTurn:
         return await asyncio.shield(self._done)
 
     def tell(self, span: Span) -> None:
+        self.may_have_acted |= isinstance(span.decision, Execute) and not span.violations
         self._news.put_nowait(span)
 
     def finish(self, outcome: TurnResult | BaseException) -> None:
@@ -213,9 +226,9 @@ class Turns:
         self.check_takes_turns()
         if not request.messages or request.messages[-1]["role"] not in ("user", "tool"):
             raise BadRequest("the last message must be the user's or a tool's", param="messages")
-        pinned = await self._pinned(request.model)
+        pinned = await self.pinned(request.model)
         offered = await self._offered_tools(request)
-        thread = await self._threads.open(request.messages, request.thread)
+        thread = await self._open(request)
         try:
             asked = await self._asked_last(thread)
             word = word_of(thread.new)
@@ -295,7 +308,24 @@ class Turns:
 
     async def models(self) -> list[str]:
         """Names that a request may give as its model."""
-        return [LIVE, BASE, *(f"{LIVE}@{name}" for name in sorted(await self._policy.adapters()))]
+        return [LIVE, INCUMBENT, BASE, *sorted(f"{LIVE}@{_short(name)}" for name in await self._policy.adapters())]
+
+    async def past(self, trace: Trace) -> PastTurn | None:
+        """A turn and its thread as the turn left it; None: nothing is left of it, as when it failed."""
+        thread: RunnableConfig = {"configurable": {"thread_id": trace.thread_id}}
+        async for snapshot in self._graph.aget_state_history(thread):
+            values = snapshot.values
+            if values.get("trace_id") == trace.id and (values["reply"] is not None or snapshot.interrupts):
+                reply = values["reply"]
+                return PastTurn(
+                    thread_id=trace.thread_id,
+                    system=values["system"],
+                    messages=values["messages"],
+                    reply=None if reply is None else Reply.model_validate(reply),
+                    echo=values.get("echo"),
+                    dropped=values["dropped"],
+                )
+        return None
 
     @property
     def is_stopping(self) -> bool:
@@ -329,10 +359,16 @@ class Turns:
         self, plan: _Plan, thread: OpenThread, held: ExitStack, course: Callable[[], Awaitable[_Course]]
     ) -> RunningTurn:
         turn = RunningTurn(plan.trace_id, thread.thread_id, plan.served.name)
+        turn.may_have_acted = plan.answered is not None
         task = asyncio.create_task(self._drive(turn, plan, thread, held, course), name=plan.trace_id)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return turn
+
+    async def _open(self, request: TurnRequest) -> OpenThread:
+        if request.after is not None:
+            return await self._threads.follow(request.after, request.messages)
+        return await self._threads.open(request.messages, request.thread)
 
     async def _asked_last(self, thread: OpenThread) -> Approval | None:
         """The open question that was the thread's last word, if it was one."""
@@ -343,15 +379,19 @@ class Turns:
         )
         return next((approval for approval in waiting if approval.length == thread.begin), None)
 
-    async def _pinned(self, model: str) -> Served | None:
-        """What a model name stands for; None: whatever the deployment points at."""
-        if model == LIVE:
+    async def pinned(self, model: str) -> Served | None:
+        """What a model name stands for; None: whatever the deployment points at when the turn begins.
+
+        Raises: UnknownAdapter: no such model.
+        """
+        if model in (LIVE, INCUMBENT):
             return None
         if model == BASE:
             return _Pinned(None, None)
-        name = model.removeprefix(f"{LIVE}@")
-        if name != model and name in await self._policy.adapters():
-            return _Pinned(name, await asyncio.to_thread(self._digests, name))
+        wanted = model.removeprefix(f"{LIVE}@")
+        for name in await self._policy.adapters() if wanted != model else ():
+            if wanted in (name, _short(name)):
+                return _Pinned(name, await asyncio.to_thread(self._digests, name))
         raise UnknownAdapter(f"no model named {model!r}; there are: {', '.join(await self.models())}")
 
     async def _offered_tools(self, request: TurnRequest) -> Sequence[ToolSpec]:
@@ -383,9 +423,11 @@ class Turns:
         )
         state: AgentState = {
             "system": thread.system,
+            "instructions": request.instructions,
             "messages": thread.messages,
             "tools": [_checkpointable(spec.openai()) for spec in specs.values()],
             "trace_id": plan.trace_id,
+            "echo": request.echo,
             "begun": begun.model_dump(mode="json"),
             "spans": [],
             "repair": [],
@@ -558,6 +600,12 @@ def _chosen(registered: Sequence[ToolSpec], names: tuple[str, ...] | None) -> Se
 def _checkpointable(schema: dict[str, Any]) -> dict[str, Any]:
     """LangGraph keeps integers of 64 bits; a bound beyond that becomes a float."""
     return json.loads(json.dumps(schema), parse_int=lambda digits: n if abs(n := int(digits)) < 2**63 else float(n))
+
+
+def _short(adapter: str) -> str:
+    """`v12` for an adapter that was published here as version 12."""
+    version = adapter_version(adapter)
+    return adapter if version is None else f"v{version}"
 
 
 def _log_turn(trace: Trace, reply: Reply) -> None:

@@ -10,9 +10,11 @@ from fastapi import APIRouter, Depends, Header
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from runtime.agent.turns import RunningTurn
-from runtime.api.chat_request import THREAD_ID, ChatRequest, turn_request
+from runtime.api.chat_request import ChatRequest, turn_request
 from runtime.api.chat_response import Identity, chunk, chunks, completion, headers, progress_chunk
 from runtime.api.errors import envelope, response_to
+from runtime.api.openai_headers import once_only
+from runtime.api.request_shapes import THREAD_ID
 from runtime.errors import told
 from runtime.services import Services, services
 from runtime.traces.schema import Span
@@ -38,7 +40,7 @@ async def create_chat_completion(
     try:
         result = await turn.result()
     except Exception as e:  # whatever the turn failed with; the response still names its trace
-        return _failed(e, named)
+        return _failed(e, named | once_only(turn))
     return JSONResponse(completion(identity, result), headers=named)
 
 
@@ -50,7 +52,7 @@ async def _streamed(turn: RunningTurn, identity: Identity, named: dict[str, str]
         try:
             await turn.result()
         except Exception as e:  # as above
-            return _failed(e, named)
+            return _failed(e, named | once_only(turn))
     events = _events(turn, first, spans, identity, with_usage=with_usage)
     return StreamingResponse(events, media_type="text/event-stream", headers=named | KEEP_OUT_OF_CACHES)
 

@@ -1,60 +1,56 @@
 """OpenAI's chat request, as far as hone serves it, and how it becomes a `TurnRequest`.
 
 What would change the answer and cannot be honoured is refused by name; what is harmless (`user`, `store`, ...) is
-passed over.
+passed over, and so is what is meant for the server behind (`chat_template`, `guided_json`, ...). docs/openai-compatibility.md
+lists them.
 """
 
-import json
-from typing import Annotated, Any, Literal, TypeAlias
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from runtime.agent.messages import Message, unsound
+from runtime.agent.messages import Message
 from runtime.agent.turns import LIVE, TurnRequest
-from runtime.decision import RESERVED_TOOLS
+from runtime.api.request_shapes import (
+    NO_FORCED_CALL,
+    NO_LOGPROBS,
+    NO_SINGLE_CALL,
+    Metadata,
+    OfferedFunction,
+    Refused,
+    Shape,
+    Text,
+    call_arguments,
+    client_tools,
+    is_empty,
+    is_usual_choice,
+    never,
+    refuse_unsupported,
+)
 from runtime.errors import BadRequest
 from runtime.policy.base import SamplingParams
 from runtime.settings import Settings
-from tools.json_schema import schema_problem
-from tools.spec import ClientBackend, ToolSpec
-
-THREAD_ID = r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}$"
 
 
-class _Shape(BaseModel):
-    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
-
-
-def _encodes(text: str) -> str:
-    """JSON can write half of a character (a lone surrogate); nothing after it could carry that on."""
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as e:
-        raise ValueError(f"holds a broken character (a lone surrogate) at position {e.start}") from e
-    return text
-
-
-Text: TypeAlias = Annotated[str, AfterValidator(_encodes)]
-
-
-class TextPart(_Shape):
+class TextPart(Shape):
     type: Literal["text"]
     text: Text
 
 
-class CalledFunction(_Shape):
+class CalledFunction(Shape):
     name: Text
     arguments: Text
     """A JSON object as text."""
 
 
-class CalledTool(_Shape):
+class CalledTool(Shape):
     id: Text
     type: Literal["function"] = "function"
     function: CalledFunction
 
 
-class ChatMessage(_Shape):
+class ChatMessage(Shape):
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: Text | list[TextPart] | None = None
     refusal: Text | None = None
@@ -69,31 +65,16 @@ class ChatMessage(_Shape):
         return self.content or self.refusal or ""
 
 
-class OfferedFunction(_Shape):
-    name: Text
-    description: Text | None = None
-    parameters: dict[str, Any] | None = None
-
-
-class OfferedTool(_Shape):
+class OfferedTool(Shape):
     type: Literal["function"]
     function: OfferedFunction
 
 
-class StreamOptions(_Shape):
+class StreamOptions(Shape):
     include_usage: bool = False
 
 
-class Metadata(BaseModel):
-    model_config = ConfigDict(strict=True, extra="allow", frozen=True)
-
-    thread: str | None = Field(default=None, pattern=THREAD_ID)
-    """Id of the conversation, chosen by the client or taken from an earlier reply."""
-    tools: str | None = None
-    """Names of registered tools with commas between; only these are shown. None: all."""
-
-
-class ChatRequest(_Shape):
+class ChatRequest(Shape):
     model: Text = LIVE
     messages: list[ChatMessage] = Field(min_length=1)
     stream: bool = False
@@ -107,20 +88,52 @@ class ChatRequest(_Shape):
     tool_choice: str | dict[str, Any] | None = None
     metadata: Metadata | None = None
 
+    parallel_tool_calls: bool | None = None
     n: int | None = None
     stop: Any = None
     response_format: dict[str, Any] | None = None
     logprobs: bool | None = None
+    top_logprobs: int | None = None
+    logit_bias: Any = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
     functions: Any = None
+    function_call: Any = None
+    modalities: Any = None
+    audio: Any = None
+    web_search_options: Any = None
+    moderation: Any = None
 
     @property
     def wants_usage(self) -> bool:
         return self.stream_options is not None and self.stream_options.include_usage
 
 
+REFUSED: Mapping[str, Refused] = {
+    "n": Refused(lambda n: n == 1, "one reply is given for each request, for it may have acted; send n requests"),
+    "stop": Refused(is_empty, "stop sequences are not supported, for they would cut decisions; leave it out"),
+    "response_format": Refused(
+        lambda value: value == {} or value.get("type") == "text", "only {'type': 'text'} is supported"
+    ),
+    "tool_choice": NO_FORCED_CALL,
+    "parallel_tool_calls": NO_SINGLE_CALL,
+    "logprobs": NO_LOGPROBS,
+    "top_logprobs": NO_LOGPROBS,
+    "logit_bias": Refused(is_empty, "not supported; leave it out"),
+    "frequency_penalty": Refused(is_empty, "not supported; leave it out"),
+    "presence_penalty": Refused(is_empty, "not supported; leave it out"),
+    "functions": Refused(is_empty, "not supported; send tools instead"),
+    "function_call": Refused(is_usual_choice, "not supported; send tools instead"),
+    "modalities": Refused(lambda value: value == ["text"], "only ['text'] is supported"),
+    "audio": Refused(is_empty, "replies are text; leave it out"),
+    "web_search_options": Refused(never, "no web search is built in; register a tool that searches"),
+    "moderation": Refused(never, "not supported; leave it out"),
+}
+
+
 def turn_request(chat: ChatRequest, settings: Settings, header_thread: str | None) -> TurnRequest:
     """Raises: BadRequest: naming the field that cannot be served."""
-    _refuse_unsupported(chat)
+    refuse_unsupported(chat, REFUSED)
     thread = chat.metadata.thread if chat.metadata else None
     return TurnRequest(
         messages=tuple(_message(message, f"messages.{i}") for i, message in enumerate(chat.messages)),
@@ -132,27 +145,12 @@ def turn_request(chat: ChatRequest, settings: Settings, header_thread: str | Non
         ),
         model=chat.model,
         thread=thread or header_thread,
-        only_tools=_names(chat.metadata.tools) if chat.metadata and chat.metadata.tools is not None else None,
-        client_tools=_client_tools(chat.tools) if chat.tools else None,
+        only_tools=chat.metadata.tool_names if chat.metadata else None,
+        client_tools=client_tools([(f"tools.{i}.function", tool.function) for i, tool in enumerate(chat.tools)])
+        if chat.tools
+        else None,
         show_tools=chat.tool_choice != "none",
     )
-
-
-def _refuse_unsupported(chat: ChatRequest) -> None:
-    if chat.n not in (None, 1):
-        raise BadRequest(f"n={chat.n}: one reply is given for each request; send n requests", param="n")
-    if chat.stop:
-        raise BadRequest("stop: stop sequences are not supported; leave it out", param="stop")
-    if chat.logprobs:
-        raise BadRequest("logprobs: not given in replies; the trace at /v1/traces/{id} has them", param="logprobs")
-    if chat.functions:
-        raise BadRequest("functions: not supported; send tools instead", param="functions")
-    if chat.response_format and chat.response_format.get("type") != "text":
-        raise BadRequest("response_format: only {'type': 'text'} is supported", param="response_format")
-    if chat.tool_choice not in (None, "auto", "none"):
-        raise BadRequest(
-            f"tool_choice={chat.tool_choice!r}: a call cannot be forced; send 'auto' or 'none'", param="tool_choice"
-        )
 
 
 def _message(message: ChatMessage, where: str) -> Message:
@@ -171,42 +169,5 @@ def _message(message: ChatMessage, where: str) -> Message:
 
 
 def _called(call: CalledTool, where: str) -> dict[str, Any]:
-    try:
-        arguments = json.loads(call.function.arguments or "{}")
-    except (ValueError, RecursionError) as e:
-        raise BadRequest(f"{where}: not JSON: {e}", param=where) from e
-    if not isinstance(arguments, dict):
-        raise BadRequest(f"{where}: must be a JSON object", param=where)
-    problem = unsound(arguments)
-    if problem is not None:
-        raise BadRequest(f"{where}: {problem}", param=where)
+    arguments = call_arguments(call.function.arguments, where)
     return {"id": call.id, "type": "function", "function": {"name": call.function.name, "arguments": arguments}}
-
-
-def _names(listed: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in listed.split(",") if name.strip())
-
-
-def _client_tools(offered: list[OfferedTool]) -> tuple[ToolSpec, ...]:
-    specs: dict[str, ToolSpec] = {}
-    for i, tool in enumerate(offered):
-        where = f"tools.{i}.function"
-        name, parameters = tool.function.name, tool.function.parameters or {"type": "object", "properties": {}}
-        if name in RESERVED_TOOLS or name in specs:
-            why = "the name is reserved" if name in RESERVED_TOOLS else "two tools have this name"
-            raise BadRequest(f"{where}.name: {name!r}: {why}; choose another", param=f"{where}.name")
-        problem = schema_problem(parameters)
-        if problem is not None:
-            path = f"{where}.parameters{problem.removeprefix('$')}"
-            raise BadRequest(path, param=f"{where}.parameters")
-        try:
-            specs[name] = ToolSpec(
-                name=name,
-                description=tool.function.description or "",
-                parameters=parameters,
-                backend=ClientBackend(),
-            )
-        except ValidationError as e:
-            first = e.errors()[0]
-            raise BadRequest(f"{where}.{first['loc'][0]}: {first['msg']}", param=where) from e
-    return tuple(specs.values())

@@ -56,7 +56,7 @@ def chunks(identity: Identity, result: TurnResult, *, with_usage: bool) -> Itera
     """What follows the role chunk: the reply in pieces, the finish, and the usage where it was asked for."""
     reply = result.reply
     field = "refusal" if reply.decision is DecisionKind.REFUSE else "content"
-    for piece in _pieces(reply.text):
+    for piece in pieces(reply.text):
         yield chunk(identity, {field: piece}, with_usage=with_usage)
     for index, part in enumerate(reply.calls):
         yield chunk(identity, {"tool_calls": [{"index": index, **_call(part)}]}, with_usage=with_usage)
@@ -156,7 +156,8 @@ def _call(part: PendingCall) -> dict[str, Any]:
     return {"id": part.id, "type": "function", "function": {"name": part.call.name, "arguments": arguments}}
 
 
-def _pieces(text: str) -> Iterator[str]:
+def pieces(text: str) -> Iterator[str]:
+    """A reply as it is streamed: a few words at a time; together they are the text."""
     words = _WORDS.findall(text) if text.strip() else [text] if text else []
     for start in range(0, len(words), _WORDS_PER_CHUNK):
         yield "".join(words[start : start + _WORDS_PER_CHUNK])

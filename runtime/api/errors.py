@@ -22,6 +22,7 @@ from runtime.errors import (
     BadRequest,
     PolicyUnavailable,
     PromptTooLong,
+    ResponseNotFound,
     RuntimeFault,
     Stopping,
     StoreError,
@@ -68,6 +69,7 @@ SERVER = "server_error"
 
 TABLE: Mapping[type[Exception], Answer] = {
     BadRequest: Answer(400, INVALID),
+    ResponseNotFound: Answer(404, INVALID, "response_not_found"),
     PromptTooLong: Answer(400, INVALID, "context_length_exceeded", "messages"),
     UnknownAdapter: Answer(404, INVALID, "model_not_found", "model"),
     UnknownModel: Answer(404, INVALID, "model_not_found", "model"),
@@ -110,19 +112,26 @@ def answer_to(error: BaseException) -> Answer:
     return next((TABLE[kind] for kind in type(error).__mro__ if kind in TABLE), _OTHER)
 
 
-def envelope(error: BaseException) -> dict[str, Any]:
-    """The body for an error; one that is not ours says nothing of its cause."""
+def envelope(error: BaseException, names: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """The body for an error; one that is not ours says nothing of its cause.
+
+    Args: names: how a route calls a field that is at fault, where that is not what the table calls it.
+    """
     answer = answer_to(error)
     message = str(error) if answer is not _OTHER else "hone failed on this request; the server's log says more"
     param = error.param if isinstance(error, BadRequest) else answer.param
-    return _body(message, answer.type, param, answer.code)
+    return _body(message, answer.type, (names or {}).get(param or "", param), answer.code)
 
 
-def response_to(error: BaseException, headers: Mapping[str, str] | None = None) -> JSONResponse:
+def response_to(
+    error: BaseException, headers: Mapping[str, str] | None = None, names: Mapping[str, str] | None = None
+) -> JSONResponse:
+    """Says whether the same request may be sent again: OpenAI's clients do so unasked after a 409 and a 5xx."""
     answer = answer_to(error)
+    headers = {"x-should-retry": "true" if answer.status in (429, 503) else "false", **(headers or {})}
     if answer.status == 503:
-        headers = {"retry-after": "1", **(headers or {})}
-    return JSONResponse(envelope(error), status_code=answer.status, headers=dict(headers or {}))
+        headers = {"retry-after": "1", **headers}
+    return JSONResponse(envelope(error, names), status_code=answer.status, headers=headers)
 
 
 def install(app: FastAPI) -> None:

@@ -4,7 +4,6 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
 
-from runtime.errors import UnknownAdapter
 from runtime.services import Services, services
 
 router = APIRouter()
@@ -12,15 +11,13 @@ router = APIRouter()
 
 @router.get("/v1/models")
 async def list_models(hone: Annotated[Services, Depends(services)]) -> dict[str, Any]:
-    """`hone` follows the deployment; `hone@base` and `hone@<adapter>` stay what they are."""
+    """`hone` follows the deployment, `hone@incumbent` its incumbent alone; `hone@base` and `hone@v12` stay what they are."""
     return {"object": "list", "data": [_model(name) for name in await hone.turns.models()]}
 
 
 @router.get("/v1/models/{name}")
 async def get_model(name: str, hone: Annotated[Services, Depends(services)]) -> dict[str, Any]:
-    names = await hone.turns.models()
-    if name not in names:
-        raise UnknownAdapter(f"no model named {name!r}; there are: {', '.join(names)}")
+    await hone.turns.pinned(name)
     return _model(name)
 
 

@@ -28,6 +28,7 @@ WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
 MAX_MANIFEST_BYTES = 16_000_000
 
+_ADAPTER_NAME = re.compile(r"hone-v([0-9]+)-[0-9a-f]{8}")
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _EXECUTABLE_FORMATS = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 """Formats that may run code when they are loaded."""
@@ -110,6 +111,12 @@ class Manifest(_Frozen):
 def adapter_name(version: int, sha256: str) -> str:
     """A name that no other adapter ever has: servers key their prefix caches by it."""
     return f"hone-v{version}-{sha256[:8]}"
+
+
+def adapter_version(name: str) -> int | None:
+    """The version in a name of `adapter_name`'s form; None: it has another form."""
+    found = _ADAPTER_NAME.fullmatch(name)
+    return int(found[1]) if found else None
 
 
 def digest_model(folder: Path) -> str:

@@ -275,7 +275,7 @@ async def test_models_can_be_pinned(tmp_path: Path, renderer: Renderer) -> None:
         agent.pointer.served = Serving("hone-v1-abc", "f" * 64)
         await agent.say("a", model="hone@base")
         pinned = await agent.say("b", model="hone@hone-v1-abc")
-        with pytest.raises(UnknownAdapter, match="hone, hone@base, hone@hone-v1-abc"):
+        with pytest.raises(UnknownAdapter, match="hone, hone@incumbent, hone@base, hone@hone-v1-abc"):
             await agent.say("c", model="gpt-9")
     assert agent.policy.served == [None, "hone-v1-abc"]
     assert pinned.trace.adapter_sha256 == "sha-of-hone-v1-abc"

@@ -135,7 +135,7 @@ def test_content_may_come_in_parts(server: ServedApp) -> None:
 
 
 def test_an_unknown_model_is_404_and_names_those_there_are(server: ServedApp) -> None:
-    with pytest.raises(openai.NotFoundError, match=r"'gpt-9'.*hone, hone@base") as caught:
+    with pytest.raises(openai.NotFoundError, match=r"'gpt-9'.*hone, hone@incumbent, hone@base") as caught:
         ask(server, "hi", model="gpt-9")
     assert (caught.value.code, caught.value.param) == ("model_not_found", "model")
 
@@ -231,7 +231,7 @@ def test_our_own_faults_say_nothing_of_the_inside(server: ServedApp) -> None:
 
 
 def test_models_are_listed(server: ServedApp) -> None:
-    assert [model.id for model in server.client.models.list()] == ["hone", "hone@base"]
+    assert [model.id for model in server.client.models.list()] == ["hone", "hone@incumbent", "hone@base"]
     assert server.client.models.retrieve("hone@base").id == "hone@base"
     with pytest.raises(openai.NotFoundError):
         server.client.models.retrieve("gpt-9")

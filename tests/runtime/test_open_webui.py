@@ -1,0 +1,56 @@
+"""The requests that Open WebUI sends to a connection (backend/open_webui/routers/openai.py), as its code shapes them."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from runtime.prompt import Renderer
+from tests.runtime.served_app import ServedApp, served_app
+
+BEARER = {"Authorization": "Bearer sk-whatever"}
+AS_JSON = {"Content-Type": "application/json", **BEARER}
+USER = {
+    "X-OpenWebUI-User-Name": "Ada%20L",
+    "X-OpenWebUI-User-Id": "1",
+    "X-OpenWebUI-User-Email": "ada@example.org",
+    "X-OpenWebUI-User-Role": "admin",
+}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, renderer: Renderer) -> Iterator[ServedApp]:
+    with served_app(tmp_path_factory.mktemp("home"), renderer) as served:
+        yield served
+
+
+def test_the_connection_check_passes(server: ServedApp) -> None:
+    """It sends a content type with a GET that has no body, and takes 200 with JSON for a yes."""
+    checked = server.http.get("/v1/models", headers=AS_JSON)
+    assert checked.status_code == 200
+    assert checked.json()["data"]
+
+
+def test_the_models_are_those_that_it_can_choose_from(server: ServedApp) -> None:
+    """It wants a list under `data`, each with an id that no `name` of null stands beside, and no `error`."""
+    listed = server.http.get("/v1/models", headers={**BEARER, **USER}).json()
+    assert "error" not in listed
+    assert "hone" in [model["id"] for model in listed["data"]]
+    assert all(model.get("name", model["id"]) for model in listed["data"])
+
+
+def test_a_chat_is_streamed_to_it(server: ServedApp) -> None:
+    server.policy.script = ["Hello from hone."]
+    body = {
+        "stream": True,
+        "model": "hone",
+        "messages": [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "hi"}],
+        "stream_options": {"include_usage": True},
+        "user": {"name": "Ada", "id": "1", "email": "ada@example.org", "role": "admin"},
+    }
+    answered = server.http.post("/v1/chat/completions", content=json.dumps(body), headers={**AS_JSON, **USER})
+    assert "text/event-stream" in answered.headers["content-type"]
+    data = [line.removeprefix("data: ") for line in answered.text.splitlines() if line.startswith("data: ")]
+    assert data[-1] == "[DONE]"
+    chunks = [json.loads(part) for part in data[:-1]]
+    assert "".join(c["choices"][0]["delta"].get("content", "") for c in chunks if c["choices"]) == "Hello from hone."
