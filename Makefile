@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.ready
 ARGS   ?=
 
-.PHONY: setup demo test check serve learn bench faults clean vllm browser mcp
+.PHONY: setup demo test check serve learn bench faults clean vllm browser mcp agentdojo
 
 setup: $(STAMP)
 
@@ -25,6 +25,9 @@ browser: setup
 mcp: setup
 	bash tests/mcp_environment.sh
 
+agentdojo: setup
+	bash tests/agentdojo_environment.sh
+
 demo: setup
 	$(BIN)/hone demo $(ARGS)
 
@@ -40,15 +43,15 @@ check: setup
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
-test: check vllm browser mcp
+test: check vllm browser mcp agentdojo
 	$(BIN)/python -m pytest $(ARGS)
 
 bench: setup
 	$(BIN)/python -m bench $(ARGS)
 
-# HONE_KILLS=15 is what `make test` does
-faults: setup
-	HONE_KILLS=$${HONE_KILLS:-1000} $(BIN)/python -m pytest -s tests/faults $(ARGS)
+# HONE_KILLS=15 and HONE_INJECTIONS=24 are what `make test` does
+faults: setup agentdojo
+	HONE_KILLS=$${HONE_KILLS:-1000} HONE_INJECTIONS=$${HONE_INJECTIONS:-all} $(BIN)/python -m pytest -s tests/faults tests/injections $(ARGS)
 
 clean:
-	rm -rf $(VENV) .venv-vllm .venv-mcp .hone
+	rm -rf $(VENV) .venv-vllm .venv-mcp .venv-agentdojo .hone
