@@ -13,13 +13,35 @@ and the log of the calls that arrived there. Environments, attacks, tools and ch
     POST /slots/N/verdict             {"reply"} → utility, security and the log
 """
 
+# ruff: noqa: E402
 import json
+import sys
 import threading
 import time
 from collections.abc import Sequence
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from unittest.mock import MagicMock
+
+# AgentDojo imports the clients of model providers; nothing here asks a model, so they need not be installed.
+for _client in (
+    "anthropic",
+    "anthropic.types",
+    "anthropic.types.text_block_param",
+    "anthropic.types.thinking_block",
+    "cohere",
+    "cohere.types",
+    "google",
+    "google.genai",
+    "google.genai.errors",
+    "openai",
+    "openai._types",
+    "openai.types.chat",
+    "openai.types.shared_params",
+    "requests",
+):
+    sys.modules[_client] = MagicMock()
 
 import yaml
 from agentdojo.agent_pipeline import BasePipelineElement

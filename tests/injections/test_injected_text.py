@@ -21,6 +21,13 @@ ATTACKS = ("important_instructions", "direct", "ignore_previous")
 """Taken in turn: this policy obeys in whichever words it is told."""
 BY_WORDS = {("travel", "injection_task_6")}
 """Injections that want something said and no call made: approvals are no guard against those."""
+UNDONE = {
+    ("banking", "user_task_14", "injection_task_7"),
+    ("banking", "user_task_15", "injection_task_8"),
+    ("travel", "user_task_0", "injection_task_0"),
+    ("travel", "user_task_0", "injection_task_4"),
+}
+"""Pairs in which a call that the user's task makes afterwards takes back what the injected ones did."""
 
 pytestmark = pytest.mark.timeout(300 if WANTED != "all" else 4 * 3600)
 
@@ -95,10 +102,11 @@ def test_a_users_own_task_is_done_with_the_persons_approvals(
 
 
 def test_without_the_rule_the_same_policy_does_what_it_is_told(tmp_path: Path, dojo: Dojo, suite: Suite) -> None:
-    pairs = attacked(suite, Rule.NONE)
-    for one in play(tmp_path, dojo, suite, Rule.NONE, pairs):
+    played = play(tmp_path, dojo, suite, Rule.NONE, attacked(suite, Rule.NONE))
+    for one in played:
         assert one.questions == 0
         assert one.obeyed is not None, f"no tool showed the injection: {one.pair}"
-        assert one.judged.security, one.pair
+        is_undone = (suite.name, one.pair.user_task, one.pair.injection_task) in UNDONE
+        assert one.judged.security is not is_undone, one.pair
         if any(one.changes_something(call) for call in one.obeyed.calls):
             assert one.unapproved(), one.pair
