@@ -6,7 +6,11 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.ready
 ARGS   ?=
 
+<<<<<<< HEAD
 .PHONY: setup demo test check serve learn bench faults clean vllm browser mcp clients js
+=======
+.PHONY: setup demo test check serve learn bench faults clean vllm browser mcp agentdojo
+>>>>>>> injections
 
 setup: $(STAMP)
 
@@ -25,11 +29,16 @@ browser: setup
 mcp: setup
 	bash tests/mcp_environment.sh
 
+<<<<<<< HEAD
 clients: setup
 	bash tests/clients_environment.sh
 
 js:
 	bash tests/js_environment.sh
+=======
+agentdojo: setup
+	bash tests/agentdojo_environment.sh
+>>>>>>> injections
 
 demo: setup
 	$(BIN)/hone demo $(ARGS)
@@ -46,15 +55,23 @@ check: setup
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
+<<<<<<< HEAD
 test: check vllm browser mcp clients js
+=======
+test: check vllm browser mcp agentdojo
+>>>>>>> injections
 	$(BIN)/python -m pytest $(ARGS)
 
 bench: setup
 	$(BIN)/python -m bench $(ARGS)
 
-# HONE_KILLS=15 is what `make test` does
-faults: setup
-	HONE_KILLS=$${HONE_KILLS:-1000} $(BIN)/python -m pytest -s tests/faults $(ARGS)
+# HONE_KILLS=15 and HONE_INJECTIONS=24 are what `make test` does
+faults: setup agentdojo
+	HONE_KILLS=$${HONE_KILLS:-1000} HONE_INJECTIONS=$${HONE_INJECTIONS:-all} $(BIN)/python -m pytest -s tests/faults tests/injections $(ARGS)
 
 clean:
+<<<<<<< HEAD
 	rm -rf $(VENV) .venv-vllm .venv-mcp .venv-clients tests/js/node_modules .hone
+=======
+	rm -rf $(VENV) .venv-vllm .venv-mcp .venv-agentdojo .hone
+>>>>>>> injections
