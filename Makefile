@@ -6,11 +6,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.ready
 ARGS   ?=
 
-<<<<<<< HEAD
-.PHONY: setup demo test check serve learn bench faults clean vllm browser mcp clients js
-=======
-.PHONY: setup demo test check serve learn bench faults clean vllm browser mcp agentdojo
->>>>>>> injections
+.PHONY: setup demo test check serve learn bench faults clean vllm browser mcp agentdojo clients js
 
 setup: $(STAMP)
 
@@ -29,16 +25,14 @@ browser: setup
 mcp: setup
 	bash tests/mcp_environment.sh
 
-<<<<<<< HEAD
+agentdojo: setup
+	bash tests/agentdojo_environment.sh
+
 clients: setup
 	bash tests/clients_environment.sh
 
 js:
 	bash tests/js_environment.sh
-=======
-agentdojo: setup
-	bash tests/agentdojo_environment.sh
->>>>>>> injections
 
 demo: setup
 	$(BIN)/hone demo $(ARGS)
@@ -55,11 +49,7 @@ check: setup
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
-<<<<<<< HEAD
-test: check vllm browser mcp clients js
-=======
-test: check vllm browser mcp agentdojo
->>>>>>> injections
+test: check vllm browser mcp agentdojo clients js
 	$(BIN)/python -m pytest $(ARGS)
 
 bench: setup
@@ -70,8 +60,4 @@ faults: setup agentdojo
 	HONE_KILLS=$${HONE_KILLS:-1000} HONE_INJECTIONS=$${HONE_INJECTIONS:-all} $(BIN)/python -m pytest -s tests/faults tests/injections $(ARGS)
 
 clean:
-<<<<<<< HEAD
-	rm -rf $(VENV) .venv-vllm .venv-mcp .venv-clients tests/js/node_modules .hone
-=======
-	rm -rf $(VENV) .venv-vllm .venv-mcp .venv-agentdojo .hone
->>>>>>> injections
+	rm -rf $(VENV) .venv-vllm .venv-mcp .venv-agentdojo .venv-clients tests/js/node_modules .hone
