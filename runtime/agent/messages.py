@@ -30,6 +30,8 @@ Message: TypeAlias = dict[str, Any]
 
 SYSTEM_ROLES = ("system", "developer")
 _LARGEST_INT = 2**63 - 1
+_DEEPEST = 100
+"""Levels of objects and lists in one value; a thread checkpoint takes some more, which the messages round it need."""
 
 StopReason: TypeAlias = Literal["step_limit", "token_limit", "cut", "invalid_output", "adapter_gone"]
 """Why a turn ended without a decision to end it; `cut` is an output that ran into its token limit, `adapter_gone` a turn
@@ -183,9 +185,18 @@ def unsound(value: Any) -> str | None:
         text = json.dumps(value, allow_nan=False, ensure_ascii=False)
         text.encode("utf-8")
         largest = max((abs(n) for n in _integers(json.loads(text))), default=0)
+        depth = _depth(value)
     except (ValueError, RecursionError) as e:
         return f"holds a value that JSON cannot carry: {e}"
+    if depth > _DEEPEST:
+        return f"is nested {depth} levels deep: the most are {_DEEPEST}"
     return None if largest <= _LARGEST_INT else f"holds an integer that is too large: the largest is {_LARGEST_INT}"
+
+
+def _depth(value: Any) -> int:
+    if not isinstance(value, Mapping | list | tuple):
+        return 0
+    return 1 + max(map(_depth, value.values() if isinstance(value, Mapping) else value), default=0)
 
 
 def _integers(value: Any) -> Iterable[int]:
