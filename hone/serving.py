@@ -53,6 +53,7 @@ def run(app: FastAPI, settings: Settings) -> None:
     listening = _listen(config)  # before it is named: with port 0 only the system knows which port it is
     console.print(f"hone on http://{settings.host}:{listening.getsockname()[1]}")
     _Server(config, app, settings).run(sockets=[listening])
+    log.info("stopped")
 
 
 class _Server(uvicorn.Server):
@@ -81,7 +82,8 @@ class _Server(uvicorn.Server):
             running = self._services.turns.running
             log.info("stopping", turns=running, grace_s=self._grace_s)
             self._ending = asyncio.create_task(self._services.turns.close(grace_s=self._grace_s), name="end-turns")
-        if self._ending is not None and self._ending.done():
+        if self._ending is not None and self._ending.done() and not self.should_exit:
+            log.info("turns ended")
             self.should_exit = True
         return await super().on_tick(counter)
 

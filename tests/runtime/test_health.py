@@ -137,6 +137,8 @@ def test_each_vllm_server_is_named_and_one_that_is_down_only_degrades(tmp_path: 
             assert parts[f"vllm {down}"]["status"] == "failed"
             assert "HONE_VLLM_URLS" in parts[f"vllm {down}"]["remedy"]
             assert parts["model"]["status"] == "ok"
+            assert client.portal is not None
+            client.portal.call(policy.close)
 
 
 def test_a_database_of_another_revision_is_not_current(engine: sa.Engine) -> None:
