@@ -28,7 +28,7 @@ from tools.listing import Wanted
 from tools.mcp_session import McpServer
 from tools.reach import check_reach
 from tools.secrets import SecretSource
-from tools.spec import ApiKeyAuth, Auth, BearerAuth, McpHttpServer, McpStdioServer, ToolSpec
+from tools.spec import ApiKeyAuth, ApprovalRule, Auth, BearerAuth, McpHttpServer, McpStdioServer, ToolSpec
 from tools.transport import Outbound
 
 app = typer.Typer(help="Register tools and look at them.", no_args_is_help=True)
@@ -63,6 +63,9 @@ def add(
         ),
     ] = None,
     prefix: Annotated[str, typer.Option(help="Goes before the names of an MCP server's tools.")] = "",
+    approval: Annotated[
+        ApprovalRule, typer.Option(help="Which calls of an MCP server's tools wait for a person.")
+    ] = ApprovalRule.BY_EFFECT,
     builtin: Annotated[bool, typer.Option(help="Register the tools that ship with hone.")] = False,
     replace: Annotated[bool, typer.Option(help="Make a new version of a tool that exists.")] = False,
     home: HomeOption = None,
@@ -74,7 +77,7 @@ def add(
     server = _server(mcp_command, mcp_url, secret or [])
     with open_home(home=home) as here:
         specs, skipped = _read(here, definition, server, prefix)
-        found = Survey(specs, skipped)
+        found = Survey(specs, skipped) if server is None else Survey(specs, skipped).under(approval)
         added = _add_all(here, found, replace=replace)
         findings = lint_all(added, here.catalogue.list())
     if json:

@@ -91,7 +91,7 @@ def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> 
 
 def register_tools(url: str, service_url: str) -> list[str]:
     """Registers the service's operations by JSON schema and the library by MCP; the built-in tools are there already."""
-    library = {"command": sys.executable, "args": ["-m", "hone.demo.library"]}
+    library = {"command": sys.executable, "args": ["-m", "hone.demo.library"], "approval": "waived"}
     bodies: list[dict[str, Any]] = [{"mcp": library}]
     for name, (operation, never_train) in operations().items():
         bodies.append(definition(service_url, name, operation, never_train=never_train))

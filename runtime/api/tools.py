@@ -23,7 +23,7 @@ from tools.lint import lint_all
 from tools.listing import Wanted, page
 from tools.reach import check_reach
 from tools.request_secrets import secret_names
-from tools.spec import BuiltinBackend, HttpBackend, McpBackend, McpHttpServer, McpStdioServer, ToolSpec
+from tools.spec import ApprovalRule, BuiltinBackend, HttpBackend, McpBackend, McpHttpServer, McpStdioServer, ToolSpec
 
 router = APIRouter()
 
@@ -99,6 +99,10 @@ async def _survey_mcp(definition: dict[str, Any], hone: Services) -> Survey:
     prefix = described.pop("prefix", "")
     if not isinstance(prefix, str):
         raise BadRequest("mcp.prefix: must be a string", param="mcp.prefix")
+    approval = described.pop("approval", ApprovalRule.BY_EFFECT.value)
+    if approval not in list(ApprovalRule):
+        rules = ", ".join(ApprovalRule)
+        raise BadRequest(f"mcp.approval: {approval!r} is no rule; there are: {rules}", param="mcp.approval")
     described.setdefault("transport", "http" if "url" in described else "stdio")
     try:
         server = _SERVER.validate_python(described)
@@ -112,7 +116,8 @@ async def _survey_mcp(definition: dict[str, Any], hone: Services) -> Survey:
             "or set allow_mcp_stdio (HONE_ALLOW_MCP_STDIO=true)",
             param="mcp.command",
         )
-    return await survey(server, hone.outbound, prefix=prefix, secrets=hone.secret_source)
+    found = await survey(server, hone.outbound, prefix=prefix, secrets=hone.secret_source)
+    return found.under(ApprovalRule(approval))
 
 
 def _add_all(hone: Services, found: Survey, replace: bool) -> list[ToolSpec]:

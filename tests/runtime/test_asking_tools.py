@@ -112,3 +112,17 @@ def test_a_call_that_reads_and_is_gone_is_made_again_with_the_answer(
     with restaurant(tmp_path, renderer) as other:
         asked_again = say(other, "4")
     assert asked_again["choices"][0]["message"]["content"] == "In what name?"
+
+
+def test_whoever_registers_a_servers_tools_may_waive_their_approval(
+    tmp_path: Path, log: Path, renderer: Renderer
+) -> None:
+    described = {"command": sys.executable, "args": [str(SERVER), str(log)]}
+    with restaurant(tmp_path, renderer) as server:
+        refused = server.http.post("/v1/tools", json={"mcp": {**described, "approval": "never"}})
+        made = server.http.post("/v1/tools", json={"mcp": {**described, "approval": "waived"}})
+        assert made.status_code == 201, made.text
+        server.policy.script = [execute(("book", {"table": "table 7"}))]
+        assert say(server, "book table 7")["choices"][0]["message"]["content"] == "For how many people?"
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "mcp.approval")
+    assert "by_effect, always, waived" in refused.json()["error"]["message"]

@@ -1,9 +1,9 @@
 """What a source of tools offers: what can be registered, and what cannot and why."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
-from tools.spec import ToolSpec
+from tools.spec import ApprovalRule, ToolSpec
 from tools.suspicion import Suspicion, suspicions
 
 
@@ -25,6 +25,10 @@ class Skipped:
 class Survey:
     tools: tuple[ToolSpec, ...]
     skipped: tuple[Skipped, ...]
+
+    def under(self, approval: ApprovalRule) -> "Survey":
+        """The same with another rule for the calls of its tools: what a server cannot say of itself."""
+        return replace(self, tools=tuple(spec.model_copy(update={"approval": approval}) for spec in self.tools))
 
     @cached_property
     def flagged(self) -> tuple[Suspicion, ...]:
