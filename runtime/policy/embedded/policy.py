@@ -91,7 +91,10 @@ class EmbeddedPolicy:
     async def sample(
         self, prompt_ids: Sequence[int], params: SamplingParams, *, adapter: str | None = None
     ) -> Completion:
-        row = await asyncio.to_thread(self._row, prompt_ids, params, adapter)
+        make = (prompt_ids, params, adapter)
+        row = (
+            await asyncio.to_thread(self._row, *make) if params.grammar else self._row(*make)
+        )  # compiling takes a while
         return self._completion(await self._wait(row), adapter)
 
     async def sample_together(
