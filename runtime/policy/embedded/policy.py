@@ -95,7 +95,10 @@ class EmbeddedPolicy:
     async def sample(
         self, prompt_ids: Sequence[int], params: SamplingParams, *, adapter: str | None = None
     ) -> Completion:
-        row = await asyncio.to_thread(self._row, prompt_ids, params, adapter)
+        if params.grammar is None:
+            row = self._row(prompt_ids, params, adapter)
+        else:  # compiling takes a while
+            row = await asyncio.to_thread(self._row, prompt_ids, params, adapter)
         return self._completion(await self._wait(row), adapter)
 
     async def sample_together(
