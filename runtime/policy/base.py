@@ -6,7 +6,7 @@ rendering is `runtime.prompt`, parsing `runtime.decision`.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
@@ -59,8 +59,8 @@ class Completion:
     finish_reason: Literal["stop", "length"]
     adapter: str | None
     """Name of the adapter that answered; None is the base."""
-    phases: Phases | None = None
-    """None: the policy does not tell."""
+    phases: Phases | None = field(default=None, compare=False)
+    """None: the policy does not tell. Two that say the same are equal, however long they took."""
 
 
 class Policy(Protocol):
