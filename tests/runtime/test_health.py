@@ -94,7 +94,7 @@ def test_a_follower_that_has_stopped(server: ServedApp, name: str) -> None:
 
 
 def test_secrets_that_do_not_open_are_told_while_turns_are_served(server: ServedApp, tmp_path: Path) -> None:
-    server.http.put("/v1/secrets/PETS", json={"value": "a-value"})
+    server.http.put("/v1/secrets/PETS", json={"value": "a-value", "hosts": ["pets.example.com"]})
     (tmp_path / "master.key").unlink()
     status, body, parts = ready(server)
     assert (status, body["status"]) == (200, "degraded")
