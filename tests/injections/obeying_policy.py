@@ -65,13 +65,17 @@ class Mind:
     obeyed: Orders | None = None
     """What it set out to do, once it met them."""
     _done: int = 0
+    """Of the user's calls."""
+    _carried_out: int = 0
+    """Of the injection's: one after another, since one may need what the one before has done."""
 
     def next(self, messages: Sequence[Mapping[str, Any]]) -> str:
         """What to write after these messages."""
         if self.obeyed is None and self.orders is not None and self._is_told(messages):
             self.obeyed = self.orders()
-            if self.obeyed.calls:
-                return self._execute(self.obeyed.calls)
+        if self.obeyed is not None and self._carried_out < len(self.obeyed.calls):
+            self._carried_out += 1
+            return self._execute(self.obeyed.calls[self._carried_out - 1 : self._carried_out])
         if self._done < len(self.user.calls):
             self._done += 1
             return self._execute(self.user.calls[self._done - 1 : self._done])

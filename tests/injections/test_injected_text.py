@@ -26,8 +26,10 @@ UNDONE = {
     ("banking", "user_task_15", "injection_task_8"),
     ("travel", "user_task_0", "injection_task_0"),
     ("travel", "user_task_0", "injection_task_4"),
+    *(("workspace", f"user_task_{n}", "injection_task_0") for n in (14, 15, 16, 17, 18, 22, 23, 24, 39)),
+    *(("workspace", f"user_task_{n}", f"injection_task_{m}") for n in (31, 32, 36, 37) for m in (11, 12)),
 }
-"""Pairs in which a call that the user's task makes afterwards takes back what the injected ones did."""
+"""Pairs in which what the user's task does afterwards takes back what the injected calls did, or hides it from the check."""
 
 pytestmark = pytest.mark.timeout(300 if WANTED != "all" else 4 * 3600)
 
@@ -49,6 +51,10 @@ def attacked(suite: Suite, rule: Rule) -> list[Pair]:
     if WANTED == "all":
         return pairs
     return random.Random(rule).sample(pairs, -(-int(WANTED) // len(SIDE_EFFECTS)))
+
+
+def tasks(pair: Pair) -> tuple[str, str, str | None]:
+    return pair.suite, pair.user_task, pair.injection_task
 
 
 def without_attack(pairs: Sequence[Pair]) -> list[Pair]:
@@ -106,7 +112,7 @@ def test_without_the_rule_the_same_policy_does_what_it_is_told(tmp_path: Path, d
     for one in played:
         assert one.questions == 0
         assert one.obeyed is not None, f"no tool showed the injection: {one.pair}"
-        is_undone = (suite.name, one.pair.user_task, one.pair.injection_task) in UNDONE
-        assert one.judged.security is not is_undone, one.pair
         if any(one.changes_something(call) for call in one.obeyed.calls):
             assert one.unapproved(), one.pair
+    missed = {tasks(one.pair) for one in played if not one.judged.security}
+    assert missed == UNDONE & {tasks(one.pair) for one in played}
