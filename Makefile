@@ -5,6 +5,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.ready
 ARGS   ?=
+# environments are made side by side, and so is what needs them not
+MAKEFLAGS += --jobs=2
 
 .PHONY: setup demo test check serve learn bench faults clean vllm browser mcp agentdojo clients js
 
@@ -50,7 +52,7 @@ check: setup
 	$(BIN)/lint-imports
 
 test: check vllm browser mcp agentdojo clients js
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile $(ARGS)
 
 bench: setup
 	$(BIN)/python -m bench $(ARGS)

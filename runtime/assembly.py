@@ -238,7 +238,12 @@ async def _open_chat(
     renderer: Renderer,
     observer: Observer,
 ) -> _Chat:
-    limits = Limits(max_steps=settings.max_steps, turn_tokens=settings.turn_tokens, shown_tools=settings.shown_tools)
+    limits = Limits(
+        max_steps=settings.max_steps,
+        turn_tokens=settings.turn_tokens,
+        seconds=settings.turn_seconds,
+        shown_tools=settings.shown_tools,
+    )
     store, approvals = TraceStore(engine), ApprovalStore(engine, ttl_s=settings.approval_ttl_s)
     consent = ConsentRules(frozenset(settings.approvals_waived), frozenset(settings.trusted_tools))
     nodes = Nodes(serving.policy, renderer, tools.executor, limits, approvals, consent=consent, observer=observer)

@@ -14,6 +14,7 @@ RuntimeFault
 │   ├── ApprovalNotFound    no such question, or it is another thread's
 │   ├── ApprovalSpent       answered before
 │   └── ApprovalExpired     answered too late
+├── TurnTooLong             its time was over before there was a decision
 ├── Stopping                the server ends and takes no new turns
 ├── ThreadBusy              a turn runs in it, or a call of it is open
 ├── ThreadNotFound          nothing is kept of it
@@ -89,6 +90,10 @@ class ThreadNotFound(RuntimeFault):
     pass
 
 
+class TurnTooLong(RuntimeFault):
+    pass
+
+
 class Stopping(RuntimeFault):
     pass
 
@@ -109,7 +114,7 @@ class ResponseNotFound(BadRequest):
     pass
 
 
-_OWN_AFFAIRS = (PolicyUnavailable, AdapterRejected, StoreError, Stopping, BadSettings, JournalUnavailable)
+_OWN_AFFAIRS = (PolicyUnavailable, AdapterRejected, StoreError, TurnTooLong, Stopping, BadSettings, JournalUnavailable)
 """Their messages speak of this server and its machines; what others say may repeat what a user wrote."""
 
 

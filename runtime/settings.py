@@ -66,6 +66,8 @@ class Settings(BaseSettings):
     """Tokens of one call of the policy, unless the request says otherwise."""
     turn_tokens: int = Field(default=4096, ge=1)
     """Tokens that all calls of the policy in one turn may write."""
+    turn_seconds: float = Field(default=120.0, gt=0, le=3600)
+    """Of one turn, waits for a person aside; then it ends with what it has."""
     temperature: float = Field(default=0.0, ge=0, le=2)
     """Unless the request says otherwise; 0 is greedy."""
 

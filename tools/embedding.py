@@ -41,18 +41,12 @@ class MiniLm:
         self._gate = threading.Lock()
 
     def embed(self, texts: Sequence[str]) -> Vectors:
-        """Texts of like length go together, since in a batch each costs as much as its longest."""
         found = np.zeros((len(texts), _WIDTH), np.float32)
-        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-        for at in range(0, len(order), _BATCH):
-            places = order[at : at + _BATCH]
-            found[places] = self._embed([texts[i] for i in places])
-        return found
-
-    def _embed(self, texts: list[str]) -> Vectors:
         tokenizer, encoder = self._loaded
-        encoded = tokenizer.encode_batch(texts)
-        return encoder([e.ids for e in encoded], [e.attention_mask for e in encoded])
+        for at in range(0, len(texts), _BATCH):
+            encoded = tokenizer.encode_batch(texts[at : at + _BATCH])
+            found[at : at + _BATCH] = encoder([e.ids for e in encoded])
+        return found
 
     @property
     def _loaded(self) -> tuple[Any, "_Encoder"]:
@@ -66,7 +60,7 @@ class MiniLm:
         path = Path(str(get_model_path()))
         tokenizer = Tokenizer.from_file(str(path / "tokenizer.json"))
         tokenizer.enable_truncation(_MOST_TOKENS)
-        tokenizer.enable_padding()
+        tokenizer.no_padding()
         return tokenizer, _Encoder(path / "model.safetensors")
 
 
@@ -85,28 +79,27 @@ class _Encoder:
                 of = [f"encoder.layer.{layer}.attention.self.{name}.{part}" for name in ("query", "key", "value")]
                 self._weights[f"{layer}.qkv.{part}"] = torch.cat([self._weights.pop(name) for name in of])
 
-    def __call__(self, ids: list[list[int]], mask: list[list[int]]) -> Vectors:
-        """Args: ids: (N, T) padded tokens; mask: 0 where padded."""
-        with self._torch.inference_mode():
-            mask_NT = self._torch.tensor(mask, dtype=self._torch.bool)
-            hidden_NTD = self._hidden(self._torch.tensor(ids), mask_NT)
-            mean_ND = (hidden_NTD * mask_NT[..., None]).sum(dim=1) / mask_NT.sum(dim=1, keepdim=True)
-            return self._torch.nn.functional.normalize(mean_ND, dim=-1).numpy()
+    def __call__(self, ids: Sequence[list[int]]) -> Vectors:
+        """Args: ids: the tokens of each text. They lie end to end, T in all, so that a short text does not pay for a long one."""
+        torch = self._torch
+        lengths = [len(each) for each in ids]
+        with torch.inference_mode():
+            hidden_TD = self._hidden(torch.tensor([i for each in ids for i in each]), lengths)
+            mean_ND = torch.stack([text.mean(dim=0) for text in hidden_TD.split(lengths)])
+            return torch.nn.functional.normalize(mean_ND, dim=-1).numpy()
 
-    def _hidden(self, ids_NT: Any, mask_NT: Any) -> Any:
-        f, weights = self._torch.nn.functional, self._weights
-        count, length = ids_NT.shape
-        seen = None if bool(mask_NT.all()) else mask_NT[:, None, None, :]
-        x = weights["embeddings.word_embeddings.weight"][ids_NT]
-        x = x + weights["embeddings.position_embeddings.weight"][:length]
+    def _hidden(self, ids_T: Any, lengths: list[int]) -> Any:
+        torch, f, weights = self._torch, self._torch.nn.functional, self._weights
+        places_T = torch.cat([torch.arange(length) for length in lengths])
+        x = weights["embeddings.word_embeddings.weight"][ids_T]
+        x = x + weights["embeddings.position_embeddings.weight"][places_T]
         x = self._norm(x + weights["embeddings.token_type_embeddings.weight"][0], "embeddings")
         for layer in range(_LAYERS):
             at = f"encoder.layer.{layer}"
-            heads = self._linear(x, f"{layer}.qkv").view(count, length, 3, _HEADS, -1)
-            query, key, value = heads.permute(2, 0, 3, 1, 4)
-            mixed = f.scaled_dot_product_attention(query, key, value, attn_mask=seen)
-            mixed = mixed.transpose(1, 2).reshape(count, length, _WIDTH)
-            x = self._norm(x + self._linear(mixed, f"{at}.attention.output.dense"), f"{at}.attention.output")
+            heads_3HTd = self._linear(x, f"{layer}.qkv").view(len(x), 3, _HEADS, -1).permute(1, 2, 0, 3)
+            texts = [f.scaled_dot_product_attention(*text[:, None]) for text in heads_3HTd.split(lengths, dim=2)]
+            mixed_TD = torch.cat(texts, dim=2)[0].transpose(0, 1).reshape(len(x), _WIDTH)
+            x = self._norm(x + self._linear(mixed_TD, f"{at}.attention.output.dense"), f"{at}.attention.output")
             inner = f.gelu(self._linear(x, f"{at}.intermediate.dense"))
             x = self._norm(x + self._linear(inner, f"{at}.output.dense"), f"{at}.output")
         return x

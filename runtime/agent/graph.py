@@ -1,9 +1,10 @@
 """The agent graph: decide → check → execute → decide ..., until there is a reply.
 
 START ─▶ resume ─▶ decide ─▶ check ──▶ END
-             │      ▲  ▲      │ │
-             ▼      │  └──────┘ ├──────────▶ execute ──▶ END (limit, or a tool asks the user)
-            END     │           └▶ approve ──▶ │
+             │      ▲ │ ▲     │ │
+             ▼      │ │ └─────┘ ├──────────▶ execute ──▶ END (limit, or a tool asks the user)
+            END     │ ▼         └▶ approve ──▶ │
+                    │ END (too late)           │
                     └──────────────────────────┘
 
 `approve` is where a turn may wait for a person, once for each call that needs it, for as long as it takes.
@@ -30,11 +31,15 @@ def build_graph(nodes: Nodes, checkpointer: BaseCheckpointSaver[Any] | None = No
     graph.add_node("execute", nodes.execute)
     graph.add_edge(START, "resume")
     graph.add_conditional_edges("resume", after_execute, ["decide", END])
-    graph.add_edge("decide", "check")
+    graph.add_conditional_edges("decide", after_decide, ["check", END])
     graph.add_conditional_edges("check", after_check, ["decide", "approve", "execute", END])
     graph.add_conditional_edges("approve", after_approve, ["approve", "execute"])
     graph.add_conditional_edges("execute", after_execute, ["decide", END])
     return graph.compile(checkpointer=checkpointer)
+
+
+def after_decide(state: AgentState) -> Literal["check", "__end__"]:
+    return "check" if state["reply"] is None else "__end__"
 
 
 def after_check(state: AgentState) -> Literal["decide", "approve", "execute", "__end__"]:

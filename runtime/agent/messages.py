@@ -25,6 +25,7 @@ from runtime.decision import (
     ToolCall,
 )
 from tools.question import Question
+from tools.spec import JsonSchema
 
 Message: TypeAlias = dict[str, Any]
 
@@ -33,12 +34,13 @@ _LARGEST_INT = 2**63 - 1
 _DEEPEST = 100
 """Levels of objects and lists in one value; a thread checkpoint takes some more, which the messages round it need."""
 
-StopReason: TypeAlias = Literal["step_limit", "token_limit", "cut", "invalid_output", "adapter_gone"]
+StopReason: TypeAlias = Literal["step_limit", "token_limit", "time_limit", "cut", "invalid_output", "adapter_gone"]
 """Why a turn ended without a decision to end it; `cut` is an output that ran into its token limit, `adapter_gone` a turn
 that waited longer than the adapter that it began with was kept."""
 
 _STOP_TEXT: Mapping[StopReason, str] = {
     "step_limit": "I stopped: this took more steps than one turn may have.",
+    "time_limit": "I stopped: this took longer than one turn may take.",
     "token_limit": "I stopped: this took more words than one turn may have.",
     "cut": "",
     "adapter_gone": "",
@@ -91,6 +93,8 @@ class Reply(BaseModel):
     stopped: StopReason | None = None
     approval: AskedFor | None = None
     """The turn waits for this."""
+    requested: JsonSchema | None = None
+    """Of the answer, where a tool asks."""
 
 
 def reply_to(decision: Decision, calls: Sequence[PendingCall] = ()) -> Reply:
@@ -114,7 +118,7 @@ def asking_reply(asked: AskedCall) -> Reply:
     """A tool's question, in the form of a clarify."""
     missing = tuple(MissingParameter(tool=asked.call.name, parameter=name) for name in asked.question.fields)
     text = asked.question.message.strip() or _question(missing)
-    return Reply(decision=DecisionKind.CLARIFY, text=text, missing=missing)
+    return Reply(decision=DecisionKind.CLARIFY, text=text, missing=missing, requested=asked.question.requested)
 
 
 def stopped_reply(decision: DecisionKind, reason: StopReason, text: str = "") -> Reply:
@@ -127,8 +131,17 @@ def _question(missing: Sequence[MissingParameter]) -> str:
 
 
 def reply_message(reply: Reply) -> Message:
-    """The reply as the policy sees it in later turns: a question or a reason is plain text."""
-    return calls_message(reply.calls) if reply.calls else {"role": "assistant", "content": reply.text}
+    """The reply as the policy sees it in later turns: a question or a reason is plain text. A question is marked, since what the
+    user says next makes no sense without it."""
+    if reply.calls:
+        return calls_message(reply.calls)
+    said = {"role": "assistant", "content": reply.text}
+    return {**said, "asks": True} if reply.decision is DecisionKind.CLARIFY else said
+
+
+def is_new_request(messages: Sequence[Message], at: int) -> bool:
+    """Whether the message is a user's, and not what they said to a question."""
+    return messages[at]["role"] == "user" and not (at > 0 and messages[at - 1].get("asks"))
 
 
 def calls_message(calls: Iterable[PendingCall]) -> Message:
@@ -164,7 +177,7 @@ def open_question(messages: Sequence[Message]) -> AskedCall | None:
 
 def as_shown(message: Message) -> Message:
     """The message without what only the runtime needs."""
-    return {key: value for key, value in message.items() if key not in ("trusted", "asked")}
+    return {key: value for key, value in message.items() if key not in ("trusted", "asked", "asks")}
 
 
 def error_message(error: str) -> Message:

@@ -23,6 +23,7 @@ from runtime.agent.messages import (
     asking_reply,
     calls_message,
     error_message,
+    is_new_request,
     open_question,
     reply_message,
     reply_to,
@@ -35,7 +36,7 @@ from runtime.agent.observer import Observer, PolicyAsked
 from runtime.agent.state import AgentState, Limits, TurnContext, next_ask, stop_reason, system_text, written_tokens
 from runtime.approvals.schema import ApprovalState, Use
 from runtime.decision import DecisionKind, Execute, Invalid, load_decision, parse_decision
-from runtime.errors import PromptTooLong
+from runtime.errors import PromptTooLong, TurnTooLong
 from runtime.policy.base import Policy
 from runtime.prompt import Prompt, Renderer
 from runtime.traces.schema import Span, ToolOutcome, call_prefix
@@ -157,7 +158,18 @@ class Nodes:
             span_id, self._policy.model, context.adapter, params, len(prompt.token_ids), messages=messages
         )
         with self._observer.policy_call(asked) as answered:
-            completion = await self._policy.sample(prompt.token_ids, params, adapter=context.adapter)
+            limit = asyncio.timeout_at(context.deadline)
+            try:
+                async with limit:
+                    completion = await self._policy.sample(prompt.token_ids, params, adapter=context.adapter)
+            except TimeoutError:
+                if not limit.expired():
+                    raise
+                if not state["spans"]:
+                    raise TurnTooLong(
+                        f"the turn had no decision within {self._limits.seconds:g} s: send it again later"
+                    ) from None
+                return _end(state, stopped_reply(DecisionKind.EXECUTE, "time_limit"))
             answered(completion)
         names = [tool["function"]["name"] for tool in state["tools"]]
         decision = parse_decision(completion.text, names, after_tool_result=messages[-1]["role"] == "tool")
@@ -186,7 +198,8 @@ class Nodes:
         span = state["spans"][-1]
         decision = load_decision(span["decision"])
         if isinstance(decision, Invalid):
-            return self._repair(state, [{"role": "assistant", "content": decision.raw}, error_message(decision.error)])
+            shown = [{"role": "assistant", "content": decision.raw}, error_message(decision.error)]
+            return self._repair(state, shown, runtime.context)
         if not isinstance(decision, Execute):
             reply = reply_to(decision)
             return _end(state, reply if not state["cut"] else stopped_reply(decision.kind, "cut", reply.text))
@@ -239,13 +252,14 @@ class Nodes:
         if not context.can_decide:
             told = "\n".join(f"{part.outcome.call.name}: {part.outcome.content}" for part in ran)
             return {**changed, **_end(state, stopped_reply(DecisionKind.EXECUTE, "adapter_gone", told))}
-        reason = stop_reason(state, self._limits)
+        reason = stop_reason(state, self._limits, is_late=_is_late(context))
         return changed if reason is None else {**changed, **_end(state, stopped_reply(DecisionKind.EXECUTE, reason))}
 
     def _fit(self, state: AgentState, wanted_tokens: int) -> tuple[list[Message], Prompt, int]:
         """The newest part of the conversation that leaves room for a completion, its prompt, and what was left out.
 
-        Whole exchanges go, oldest first: a conversation begins with a user's message. Raises: PromptTooLong.
+        Whole exchanges go, oldest first: a conversation begins with a user's request. What the user says to a question stays with
+        it as long as the two fit. Raises: PromptTooLong.
         """
         limit = self._policy.context_length
         room = min(wanted_tokens, LEAST_ROOM, limit // 4)
@@ -255,8 +269,10 @@ class Nodes:
             prompt = self._renderer.render(kept, state["tools"])
             if len(prompt.token_ids) + room <= limit:
                 return kept, prompt, begin
-            users = (i for i, m in enumerate(state["messages"]) if i > begin and m["role"] == "user")
-            following = next(users, None)
+            later = range(begin + 1, len(state["messages"]))
+            users = (i for i in later if state["messages"][i]["role"] == "user")
+            requests = (i for i in later if is_new_request(state["messages"], i))
+            following = next(requests, None) or next(users, None)
             if following is None:
                 raise PromptTooLong(
                     f"the prompt has {len(prompt.token_ids)} tokens and the context holds {limit}: "
@@ -264,14 +280,14 @@ class Nodes:
                 )
             begin = following
 
-    def _repair(self, state: AgentState, shown: list[Message]) -> dict[str, Any]:
+    def _repair(self, state: AgentState, shown: list[Message], context: TurnContext) -> dict[str, Any]:
         """Another try with the fault shown, or the end when there was one already."""
         kind = load_decision(state["spans"][-1]["decision"]).kind
         if state["cut"]:
             return _end(state, stopped_reply(kind, "cut"))
         if state["repairs"]:
             return _end(state, stopped_reply(kind, "invalid_output"))
-        reason = stop_reason(state, self._limits)
+        reason = stop_reason(state, self._limits, is_late=_is_late(context))
         if reason is not None:
             return _end(state, stopped_reply(kind, reason))
         return {"repair": shown, "repairs": state["repairs"] + 1}
@@ -297,7 +313,7 @@ class Nodes:
             violations=[f"{part.call.name}: {e}" for part, errors in zip(pending, faults, strict=True) for e in errors],
             outcomes=[o.model_dump(mode="json") for o in outcomes],
         )
-        return {"spans": spans, **self._repair({**state, "spans": spans}, shown)}
+        return {"spans": spans, **self._repair({**state, "spans": spans}, shown, context)}
 
     async def _run(self, pending: Sequence[PendingCall], state: AgentState, context: TurnContext) -> list[_Ran]:
         """Calls that only read run side by side; as soon as one changes something, all run in the order given, up to one
@@ -373,6 +389,10 @@ class Nodes:
             return content
         kept = self._renderer.decode(ids[:tokens]).rstrip("\ufffd")
         return f"{kept} [cut: {len(kept)} of {len(content)} characters shown]"
+
+
+def _is_late(context: TurnContext) -> bool:
+    return asyncio.get_running_loop().time() >= context.deadline
 
 
 def _pending(span_id: str, decision: Execute) -> tuple[PendingCall, ...]:

@@ -57,6 +57,9 @@ class Limits:
     """Rounds of tool calls."""
     turn_tokens: int = 4096
     """Tokens that all calls of the policy may write together."""
+    seconds: float = 120.0
+    """After which a turn ends with what it has. A wait for a person does not count, and a call under way is not broken off: it has
+    a time limit of its own."""
     shown_tools: int = 6
     """Registered tools that the policy sees, where the request names none; 0: all."""
 
@@ -69,6 +72,8 @@ class TurnContext:
     adapter: str | None
     params: SamplingParams
     specs: Mapping[str, ToolSpec]
+    deadline: float
+    """Of the event loop's clock: no call of the policy goes on for longer."""
     can_decide: bool = True
     """False: the turn waited, and the adapter that it began with is gone. Its calls are run, and then it ends."""
 
@@ -86,8 +91,10 @@ class Begun(BaseModel):
     """Name → sha256 of each tool shown."""
 
 
-def stop_reason(state: AgentState, limits: Limits) -> StopReason | None:
-    """The limit that the turn has reached, if any."""
+def stop_reason(state: AgentState, limits: Limits, *, is_late: bool) -> StopReason | None:
+    """The limit that the turn has reached, if any. Args: is_late: its deadline is over."""
+    if is_late:
+        return "time_limit"
     if written_tokens(state) >= limits.turn_tokens:
         return "token_limit"
     rounds = sum(1 for span in state["spans"] if span["outcomes"] and not span["violations"])

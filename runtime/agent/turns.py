@@ -291,6 +291,7 @@ class Turns:
             adapter=begun.adapter,
             params=begun.params,
             specs=specs,
+            deadline=self._deadline(),
             can_decide=begun.adapter is None or begun.adapter in resident,
         )
         # a thread that went back to before the question has lost what led to it
@@ -438,8 +439,11 @@ class Turns:
             "consents": {},
             "reply": None,
         }
-        context = TurnContext(thread.thread_id, plan.served.name, request.params, specs)
+        context = TurnContext(thread.thread_id, plan.served.name, request.params, specs, self._deadline())
         return _Course(state, context, {"configurable": {"thread_id": thread.thread_id}})
+
+    def _deadline(self) -> float:
+        return asyncio.get_running_loop().time() + self._limits.seconds
 
     async def _drive(
         self,

@@ -2,13 +2,14 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from runtime.agent.citations import citations, unsupported_numbers
 from runtime.agent.messages import PendingCall, Reply
 from runtime.agent.turns import TurnResult
-from runtime.decision import Clarify, DecisionKind, Execute, Invalid
+from runtime.decision import Clarify, DecisionKind, Execute, Invalid, MissingParameter, RefusalCategory
 from runtime.policy.base import BASE_POLICY
 from runtime.traces.schema import Span
 
@@ -82,7 +83,7 @@ def progress_chunk(identity: Identity, span: Span, *, with_usage: bool) -> dict[
 def finish_reason(reply: Reply) -> str:
     if reply.calls:
         return "tool_calls"
-    return "length" if reply.stopped in ("cut", "step_limit", "token_limit") else "stop"
+    return "length" if reply.stopped in ("cut", "step_limit", "token_limit", "time_limit") else "stop"
 
 
 def usage(result: TurnResult) -> dict[str, int]:
@@ -104,10 +105,15 @@ def hone_field(result: TurnResult) -> dict[str, Any]:
         "policy": trace.adapter or BASE_POLICY,
         "steps": [step(span) for span in trace.spans],
     }
+    last = trace.spans[-1] if trace.spans else None
     if reply.decision is DecisionKind.CLARIFY:
-        field["missing"] = [part.model_dump() for part in reply.missing]
+        field["missing"] = [_missing(part, _parameters(reply, part.tool, last)) for part in reply.missing]
     if reply.category is not None:
         field["category"] = reply.category.value
+    if reply.decision is DecisionKind.REFUSE and last is not None and reply.category is not RefusalCategory.UNSAFE:
+        field["can_do"] = [_offer(shown["function"]) for shown in last.tools]
+    if reply.decision is DecisionKind.ANSWER and last is not None:
+        field |= _support(reply.text, last)
     if reply.inferred:
         field["inferred"] = True
     if reply.stopped is not None:
@@ -117,6 +123,39 @@ def hone_field(result: TurnResult) -> dict[str, Any]:
     if result.dropped:
         field["dropped_messages"] = result.dropped
     return field
+
+
+def _parameters(reply: Reply, tool: str, span: Span | None) -> Mapping[str, Any]:
+    """Schema of what is asked for: a question of the tool's own has one."""
+    if reply.requested is not None:
+        return reply.requested
+    functions = [shown["function"] for shown in (span.tools if span is not None else ())]
+    return next((f.get("parameters") for f in functions if f["name"] == tool), None) or {}
+
+
+def _missing(part: MissingParameter, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """What is asked for, with what its schema says of it: what it means, and what may be chosen."""
+    schema: Any = (parameters.get("properties") or {}).get(part.parameter)
+    shaped = part.model_dump()
+    if isinstance(schema, Mapping):
+        items = schema.get("items")
+        choices = schema.get("enum") or (items.get("enum") if isinstance(items, Mapping) else None)
+        shaped |= {"description": schema["description"]} if schema.get("description") else {}
+        shaped |= {"choices": choices} if choices else {}
+    return shaped
+
+
+def _offer(function: Mapping[str, Any]) -> dict[str, Any]:
+    return {"tool": function["name"], "description": function.get("description") or ""}
+
+
+def _support(answer: str, span: Span) -> dict[str, Any]:
+    """Where the answer comes from, where any tool has said something."""
+    if all(message["role"] != "tool" for message in span.messages):
+        return {}
+    shaped = {"citations": [citation.model_dump() for citation in citations(answer, span.messages)]}
+    unsupported = unsupported_numbers(answer, span.messages)
+    return shaped | ({"unsupported": list(unsupported)} if unsupported else {})
 
 
 def step(span: Span) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from runtime.errors import (
     ThreadBusy,
     ThreadNotFound,
     TraceNotFound,
+    TurnTooLong,
     UnknownAdapter,
     UnknownModel,
 )
@@ -97,6 +98,7 @@ TABLE: Mapping[type[Exception], Answer] = {
     SecretLocked: Answer(503, SERVER, "secrets_locked"),
     ToolError: Answer(400, INVALID),
     PolicyUnavailable: Answer(503, SERVER, "policy_unavailable"),
+    TurnTooLong: Answer(504, SERVER, "turn_too_long"),
     Stopping: Answer(503, SERVER, "stopping"),
     StoreError: Answer(503, SERVER, "database_unavailable"),
     RuntimeFault: Answer(500, SERVER),

@@ -10,7 +10,7 @@ import pytest
 from runtime.agent.consent import ConsentRules
 from runtime.agent.state import Limits
 from runtime.decision import DecisionKind, Execute, Invalid
-from runtime.errors import BadRequest, PolicyUnavailable, PromptTooLong, StoreError, UnknownAdapter
+from runtime.errors import BadRequest, PolicyUnavailable, PromptTooLong, StoreError, TurnTooLong, UnknownAdapter
 from runtime.policy.base import SamplingParams
 from runtime.prompt import Renderer
 from runtime.traces.schema import TraceStatus
@@ -205,6 +205,43 @@ async def test_old_exchanges_leave_a_prompt_that_would_not_fit(tmp_path: Path, r
     assert [results[0].dropped, results[-1].dropped > 0] == [0, True]
     assert "message 5" in agent.last_prompt
     assert "message 0" not in agent.last_prompt
+
+
+async def test_an_answer_to_a_question_keeps_the_request_that_it_belongs_to(tmp_path: Path, renderer: Renderer) -> None:
+    filler = "long words and more " * 12
+    script = ["ok.", "ok.", clarify("Which city?"), "Sunny."]
+    async with running_agent(tmp_path, renderer, script, tools=[tool()]) as agent:
+        agent.policy.context_length = 1000
+        for said in (f"one: {filler}", f"two: {filler}", f"weather please: {filler}", f"Oslo {filler}"):
+            last = await agent.say(said, thread="t")
+    assert last.dropped > 0
+    assert all(text in agent.last_prompt for text in ("weather please", "Which city?", "Oslo"))
+    assert "two: " not in agent.last_prompt
+
+
+async def test_a_turn_without_a_decision_in_time_is_an_error(tmp_path: Path, renderer: Renderer) -> None:
+    async with running_agent(tmp_path, renderer, limits=Limits(seconds=0.2)) as agent:
+        agent.policy.gate = asyncio.Event()
+        with pytest.raises(TurnTooLong, match=r"within 0\.2 s"):
+            await agent.say("weather in Oslo")
+    assert agent.recorder.traces[0].status is TraceStatus.FAILED
+
+
+async def test_a_turn_whose_time_is_over_ends_with_what_it_has(tmp_path: Path, renderer: Renderer) -> None:
+    limits = Limits(seconds=1.0)
+    async with running_agent(tmp_path, renderer, tools=[tool()], results=NOON, limits=limits) as agent:
+
+        def call_and_then_hang(prompt: str) -> str:
+            agent.policy.gate = asyncio.Event()
+            return CALL
+
+        agent.policy.script = [call_and_then_hang]
+        result = await agent.say("weather in Oslo")
+    assert (result.reply.stopped, result.reply.text) == (
+        "time_limit",
+        "I stopped: this took longer than one turn may take.",
+    )
+    assert result.trace.spans[0].outcomes[0].content == "sunny"
 
 
 async def test_a_message_that_cannot_fit_is_an_error(tmp_path: Path, renderer: Renderer) -> None:

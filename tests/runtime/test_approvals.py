@@ -314,7 +314,7 @@ async def test_a_call_altered_after_its_approval_does_not_run(tmp_path: Path, re
             "asks": [given.ask.model_dump(mode="json")],
             "consents": {given.ask.call_id: {"approval": given.id, "state": given.state.value}},
         }
-        context = TurnContext("t", None, SamplingParams(), {"book": BOOK})
+        context = TurnContext("t", None, SamplingParams(), {"book": BOOK}, deadline=float("inf"))
         nodes = Nodes(agent.policy, renderer, agent.executor, Limits(), agent.approvals)
         changed = await nodes.execute(state, Runtime(context=context))
         assert agent.executor.calls == []

@@ -314,3 +314,31 @@ def test_built_in_tools_are_registered_once(tmp_path: Path, renderer: Renderer) 
     with served_app(tmp_path, renderer, builtin_tools=True) as served:
         again = [spec["name"] for spec in served.http.get("/v1/tools").json()["data"]]
     assert again == names[1:]
+
+
+def test_what_is_missing_comes_with_its_meaning_and_its_choices(tmp_path: Path, renderer: Renderer) -> None:
+    size = {"type": "string", "enum": ["small", "large"], "description": "How much to drink."}
+    order = tool("order", {"type": "object", "properties": {"size": size}, "required": ["size"]})
+    with served_app(tmp_path, renderer, tools=[order]) as server:
+        server.policy.script = [clarify("Which size?", "order", "size")]
+        hone = ask(server, "a coffee").model_extra["hone"]
+    (missing,) = hone["missing"]
+    assert missing == {
+        "tool": "order",
+        "parameter": "size",
+        "description": "How much to drink.",
+        "choices": ["small", "large"],
+    }
+
+
+def test_a_refusal_comes_with_what_can_be_done(server: ServedApp) -> None:
+    server.policy.script = [refuse("No tool can do that.")]
+    assert ask(server, "sing").model_extra["hone"]["can_do"] == [{"tool": "weather", "description": "Runs weather."}]
+
+
+def test_an_answer_names_the_results_that_it_has_its_facts_from(server: ServedApp) -> None:
+    server.policy.script = [CALL, "It is sunny in Oslo, 14 degrees."]
+    hone = ask(server, "weather in Oslo").model_extra["hone"]
+    (citation,) = hone["citations"]
+    assert (citation["text"], citation["tool"], citation["path"]) == ("sunny", "weather", "$")
+    assert hone["unsupported"] == ["14"]

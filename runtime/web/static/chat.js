@@ -92,6 +92,11 @@ function closeTurn(turn, hone) {
   turn.foot.append(element("span", `badge badge-${hone.decision}`, hone.decision));
   if (hone.missing && hone.missing.length)
     turn.foot.append(element("span", "", "missing: " + hone.missing.map((m) => m.parameter).join(", ")));
+  if (hone.missing?.length === 1 && hone.missing[0].choices) offerChoices(turn, hone.missing[0].choices);
+  if (hone.can_do?.length) turn.foot.append(element("span", "can-do", "can: " + hone.can_do.map((o) => o.tool).join(", ")));
+  if (hone.citations?.length) markCitations(turn.bubble, hone.citations);
+  if (hone.unsupported?.length)
+    turn.foot.append(element("span", "unsupported", "not in any result: " + hone.unsupported.join(", ")));
   if (hone.category) turn.foot.append(element("span", "", hone.category.replaceAll("_", " ")));
   if (hone.stopped) turn.foot.append(element("span", "", hone.stopped.replaceAll("_", " ")));
   const name = hone.policy === "<base>" ? "base" : hone.policy;
@@ -104,7 +109,38 @@ function closeTurn(turn, hone) {
   policy.textContent = name;
 }
 
-// The buttons under a question; the words "approve" and "decline" do the same.
+// What the answer has from a tool is marked, with where it comes from. Places are counted in characters, not in UTF-16 units.
+function markCitations(bubble, citations) {
+  const characters = Array.from(bubble.textContent);
+  const parts = [];
+  let at = 0;
+  for (const { start, end, tool, path } of citations) {
+    const cited = element("mark", "", characters.slice(start, end).join(""));
+    cited.title = `${tool} ${path}`;
+    parts.push(characters.slice(at, start).join(""), cited);
+    at = end;
+  }
+  bubble.replaceChildren(...parts, characters.slice(at).join(""));
+}
+
+// One button for each value that may be chosen; a click says it.
+function offerChoices(turn, choices) {
+  const box = element("div", "answer");
+  for (const choice of choices.slice(0, 12)) {
+    const label = String(choice);
+    const button = element("button", "choice", label);
+    button.type = "button";
+    button.addEventListener("click", () => {
+      if (busy) return;
+      for (const each of box.children) each.disabled = true;
+      converse(label, (next) => run(label, next));
+    });
+    box.append(button);
+  }
+  turn.row.insertBefore(box, turn.foot);
+}
+
+// The buttons under a question for approval; the words "approve" and "decline" do the same.
 function offerAnswer(turn, approval) {
   const box = element("div", "answer");
   for (const [verdict, label] of [["approve", "Approve"], ["decline", "Decline"]]) {
