@@ -136,6 +136,8 @@ class Sampler:
         if least is not None:
             low = max(low, least)
         first, last = -(-low // step), high // step
+        if last < first and least is not None and most is not None:  # no multiple among the usual values
+            first, last = -(-least // step), most // step
         if last < first:
             return None
         value = self._rng.randint(int(first), int(last)) * step

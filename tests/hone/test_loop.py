@@ -25,7 +25,7 @@ from runtime.traces.schema import VerdictOutcome
 VISITS = 24
 
 
-@pytest.mark.timeout(280)
+@pytest.mark.timeout(900)
 async def test_the_running_server_answers_with_what_a_few_grpo_steps_learnt_and_rolls_back(tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()

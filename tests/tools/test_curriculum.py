@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.tools.tool_specs import COMPANY, EXAMPLES, FLIGHTS, tool
@@ -172,6 +172,7 @@ def test_names_of_parameters_give_their_values() -> None:
     low=st.integers(-1000, 1000), size=st.integers(0, 50), step=st.sampled_from([1, 2, 5]), seed=st.integers(0, 1000)
 )
 @settings(deadline=None)
+@example(low=0, size=1, step=2, seed=0)
 def test_a_number_lies_within_its_bounds_or_is_none(low: int, size: int, step: int, seed: int) -> None:
     schema = {"type": "integer", "minimum": low, "maximum": low + size, "multipleOf": step}
     spec = tool(properties={"part": schema}, required=[])
