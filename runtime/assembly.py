@@ -14,6 +14,11 @@ from pathlib import Path
 import structlog
 from sqlalchemy.engine import Engine
 
+from runtime.access.audit import AuditLog
+from runtime.access.keys import Keys
+from runtime.access.limits import Admission
+from runtime.access.limits import Limits as AccessLimits
+from runtime.access.oidc import OidcTokens
 from runtime.agent.answers import Answers
 from runtime.agent.consent import ConsentRules
 from runtime.agent.graph import build_graph
@@ -26,7 +31,7 @@ from runtime.agent.turns import Turns, remembered_in
 from runtime.approvals.store import ApprovalStore
 from runtime.database import open_database
 from runtime.erasure import Erasure
-from runtime.errors import UnknownAdapter
+from runtime.errors import StoreError, UnknownAdapter, told
 from runtime.outbound import open_outbound
 from runtime.policy.base import Policy
 from runtime.policy.deployment import Deployment
@@ -52,9 +57,12 @@ from tools.retrieval import open_retriever
 from tools.runnable import RunnableTools
 from tools.secret_store import SecretStore
 from tools.secrets import SecretSource
+from tools.tenancy import SHARED, Caller, acting
 from tools.transport import Outbound
 
 log = structlog.get_logger(__name__)
+USES_EVERY_S = 30.0
+"""How often it is written down when keys were last used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +130,10 @@ async def open_services(stack: AsyncExitStack, settings: Settings, given: Given)
     metrics = Metrics() if settings.metrics else None
     observer = _open_observer(stack, metrics)
     chat = await _open_chat(stack, settings, engine, serving, tools, renderer, observer)
+    keys = await _open_keys(stack, engine)
+    oidc = OidcTokens(settings, tools.outbound) if settings.oidc_issuer is not None else None
+    if oidc is not None:
+        stack.push_async_callback(oidc.close)
     database = engine.url.render_as_string()
     log.info("ready", model=serving.policy.model, serving=serving.live.current().name, database=database)
     return Services(
@@ -144,6 +156,11 @@ async def open_services(stack: AsyncExitStack, settings: Settings, given: Given)
         answers=chat.answers,
         threads=chat.threads,
         erasure=chat.erasure,
+        keys=keys,
+        audit=AuditLog(engine),
+        limits=AccessLimits(),
+        admission=Admission(running=settings.max_turns, waiting=settings.max_waiting, wait_s=settings.max_wait_s),
+        oidc=oidc,
         followers={"deployment": serving.follower, "answers": chat.follower, **tools.followers},
         metrics=metrics,
     )
@@ -184,9 +201,10 @@ async def _open_tools(stack: AsyncExitStack, settings: Settings, engine: Engine,
         log.error("secrets do not open", problem=locked)
     python = given.python if given.python is not None else PythonTools()
     catalogue, journal, holds = Catalogue(engine), Journal(engine), Holds(engine)
-    await asyncio.to_thread(catalogue.add_all, python.specs, replace=True)
-    if settings.builtin_tools:
-        await asyncio.to_thread(_register_builtins, catalogue, settings.home)
+    with acting(Caller(SHARED)):  # they are there for all tenants
+        await asyncio.to_thread(catalogue.add_all, python.specs, replace=True)
+        if settings.builtin_tools:
+            await asyncio.to_thread(_register_builtins, catalogue, settings.home)
     outbound, source = open_outbound(settings), secret_source(secrets)
     executor = given.executor
     followers: dict[str, asyncio.Task[None]] = {}
@@ -270,6 +288,23 @@ async def _open_chat(
     stack.push_async_callback(_stop, follower)
     erasure = Erasure(engine, partial(forget_thread, checkpoints))
     return _Chat(store, turns, approvals, answers, follower, threads, erasure)
+
+
+async def _open_keys(stack: AsyncExitStack, engine: Engine) -> Keys:
+    """Verifies keys, and writes down now and then, and at the end, when each was last used."""
+    keys = Keys(engine)
+
+    async def follow() -> None:
+        while True:
+            await asyncio.sleep(USES_EVERY_S)
+            try:
+                await asyncio.to_thread(keys.write_uses)
+            except StoreError as e:
+                log.error("uses of keys not written", error=told(e))
+
+    stack.push_async_callback(asyncio.to_thread, keys.write_uses)
+    stack.push_async_callback(_stop, asyncio.create_task(follow(), name="follow-key-uses"))
+    return keys
 
 
 async def _load_policy(settings: Settings) -> Policy:

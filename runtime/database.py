@@ -26,6 +26,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 
 from runtime.errors import DatabaseTooNew, StoreError
+from tools.tenancy import acting, guard
 
 BUSY_TIMEOUT_S = 30.0
 """How long a SQLite writer waits for another one."""
@@ -197,6 +198,7 @@ def _create_engine(location: URL) -> Engine:
         )
     except (exc.ArgumentError, ImportError) as e:
         raise StoreError(f"no driver for {location.drivername!r} databases: {e}; install it with pip") from e
+    guard(engine)
     if is_sqlite:
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
@@ -270,7 +272,8 @@ def _migrate(engine: Engine, shown: str) -> None:
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
         if _revision(connection, scripts, shown) != head:
             config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            with acting(None):  # all tenants' rows change alike
+                command.upgrade(config, "head")
 
 
 def _revision(connection: Connection, scripts: ScriptDirectory, shown: str) -> str | None:

@@ -8,7 +8,7 @@ What is not erased: copies that forked threads have made, what learning has made
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
@@ -19,6 +19,7 @@ from runtime.database import compact, reading, writing
 from runtime.errors import ThreadBusy, ThreadNotFound
 from runtime.traces.schema import call_prefix
 from runtime.traces.tables import traces
+from tools.audit_trail import note
 from tools.journal import open_calls, remove_calls
 
 
@@ -67,6 +68,7 @@ class Erasure:
                 heads=_delete(connection, thread_heads, thread_id),
                 traces=_delete(connection, traces, thread_id),
             )
+            note(connection, "thread.erased", thread_id, **asdict(erased))
         compact(self._engine)
         return erased
 

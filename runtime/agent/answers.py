@@ -5,6 +5,7 @@ command line, before a restart, by nobody having said anything in time) is found
 """
 
 import asyncio
+from contextlib import AbstractContextManager
 
 import structlog
 
@@ -13,6 +14,7 @@ from runtime.agent.turns import RunningTurn, Turns
 from runtime.approvals.schema import Approval, Verdict
 from runtime.approvals.store import ApprovalStore
 from runtime.errors import Stopping, told
+from tools.tenancy import Caller, acting
 
 log = structlog.get_logger(__name__)
 
@@ -44,10 +46,13 @@ class Answers:
         """
         self._turns.check_takes_turns()
         asked = await asyncio.to_thread(self._store.get, approval_id)
-        thread = await self._threads.hold(asked.thread_id)
+        with _asker(asked):
+            thread = await self._threads.hold(asked.thread_id)
         try:
+            # in the name of whoever answers; the turn goes on in the name of whoever it is of
             given = await asyncio.to_thread(self._store.decide, approval_id, verdict, via=via, thread_id=thread_id)
-            return await self._turns.go_on(thread, given)
+            with _asker(asked):
+                return await self._turns.go_on(thread, given)
         except BaseException:
             await self._threads.close(thread, reply=None, length=0)
             raise
@@ -78,9 +83,10 @@ class Answers:
 
     async def _see_to(self, due: Approval) -> None:
         try:
-            turn = await self._go_on(due)
-            if turn is not None:
-                await turn.result()
+            with _asker(due):
+                turn = await self._go_on(due)
+                if turn is not None:
+                    await turn.result()
         except Stopping:
             return  # it goes on at the next start
         except Exception as e:  # the turn's own failure is on record; the next look tries what has not begun
@@ -105,3 +111,7 @@ class Answers:
             raise
         await self._threads.close(thread, reply=None, length=0)
         return None
+
+
+def _asker(asked: Approval) -> AbstractContextManager[None]:
+    return acting(Caller(asked.tenant, asked.user))

@@ -3,6 +3,7 @@
 import sqlalchemy as sa
 
 from runtime.database import UtcDateTime
+from tools.tables import tenant
 
 metadata = sa.MetaData()
 
@@ -12,6 +13,8 @@ thread_heads = sa.Table(
     sa.Column(
         "seq", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True, doc="order"
     ),
+    tenant(),
+    sa.Column("user", sa.String(256)),
     sa.Column("digest", sa.String(64), nullable=False, doc="of the conversation as the client saw it"),
     sa.Column("thread_id", sa.String(256), nullable=False),
     sa.Column("length", sa.Integer, nullable=False, doc="messages of the thread at that point, as the policy saw them"),

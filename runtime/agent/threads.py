@@ -7,6 +7,7 @@ over, so a turn that failed half-way leaves nothing behind.
 
 import asyncio
 import contextlib
+import hashlib
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,6 +22,7 @@ from runtime.agent.tables import thread_heads
 from runtime.database import reading, utc_now, writing
 from runtime.decision import DecisionKind
 from runtime.errors import ThreadBusy
+from tools.tenancy import DEFAULT, caller
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +132,8 @@ class Threads:
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def open(self, messages: Sequence[Message], thread_id: str | None) -> OpenThread:
-        """Finds or makes the thread of a request and holds it; `close` must follow."""
-        past = await (self._recognise(messages) if thread_id is None else self._named(messages, thread_id))
+        """Finds or makes the thread of a request and holds it; `close` must follow. Args: thread_id: as the client names it."""
+        past = await (self._recognise(messages) if thread_id is None else self._named(messages, own_thread(thread_id)))
         try:
             return await self._continue(past, messages)
         except BaseException:
@@ -272,4 +274,21 @@ def _split_seen(messages: Sequence[Message]) -> tuple[list[Message], list[Messag
 
 
 def new_thread_id() -> str:
-    return f"thread_{uuid.uuid4().hex}"
+    return own_thread(f"thread_{uuid.uuid4().hex}")
+
+
+def own_thread(name: str) -> str:
+    """The id of the thread that a client names: names of different tenants, and of users who see their own alone, never meet,
+    and an id that was given out leads to its thread for whoever may see it.
+
+    Threads of the default tenant are called as the client calls them, unless that looks like another's.
+    """
+    who = caller()
+    if who is None:
+        return name
+    own = f"{who.tenant}:"
+    if who.is_confined:
+        own += f"u{hashlib.sha256((who.user or '').encode()).hexdigest()[:16]}:"
+    if name.startswith(own) or (who.tenant == DEFAULT and not who.is_confined and ":" not in name):
+        return name
+    return own + name

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, Header
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from runtime.agent.turns import RunningTurn
+from runtime.api.access import Sender, admitted
 from runtime.api.chat_request import ChatRequest, turn_request
 from runtime.api.chat_response import Identity, chunk, chunks, completion, headers, progress_chunk
 from runtime.api.errors import envelope, response_to
@@ -29,10 +30,12 @@ KEEP_OUT_OF_CACHES = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 async def create_chat_completion(
     chat: ChatRequest,
     hone: Annotated[Services, Depends(services)],
+    sender: Sender,
     x_hone_thread: Annotated[str | None, Header(pattern=THREAD_ID)] = None,
 ) -> Response:
     """One turn of a conversation."""
-    turn = await hone.turns.stream(turn_request(chat, hone.settings, x_hone_thread))
+    request = turn_request(chat, hone.settings, x_hone_thread)
+    turn = await admitted(hone, sender, lambda: hone.turns.stream(request), user=chat.user)
     identity = Identity(trace_id=turn.trace_id, model=chat.model, created=int(time.time()))
     named = headers(turn.trace_id, turn.thread_id, turn.adapter)
     if chat.stream:

@@ -87,6 +87,8 @@ class ChatRequest(Shape):
     tools: list[OfferedTool] | None = None
     tool_choice: str | dict[str, Any] | None = None
     metadata: Metadata | None = None
+    user: Any = None
+    """Whom the request is for; counts where the key may act for others."""
 
     parallel_tool_calls: bool | None = None
     n: int | None = None

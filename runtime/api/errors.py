@@ -3,6 +3,7 @@
 Every error body, whatever the route, is `{"error": {"message", "type", "param", "code"}}`.
 """
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,8 +21,14 @@ from runtime.errors import (
     ApprovalNotFound,
     ApprovalSpent,
     BadRequest,
+    Forbidden,
+    IssuerUnavailable,
+    KeyNotFound,
+    KeySpent,
+    Overloaded,
     PolicyUnavailable,
     PromptTooLong,
+    RateLimited,
     ResponseNotFound,
     RuntimeFault,
     Stopping,
@@ -29,6 +36,7 @@ from runtime.errors import (
     ThreadBusy,
     ThreadNotFound,
     TraceNotFound,
+    Unauthenticated,
     UnknownAdapter,
     UnknownModel,
 )
@@ -46,6 +54,7 @@ from tools.errors import (
     NotHeld,
     SecretLocked,
     SecretOutOfBounds,
+    SharedTool,
     ToolError,
     UnknownSecret,
     UnknownTool,
@@ -66,6 +75,7 @@ class Answer:
 
 INVALID = "invalid_request_error"
 SERVER = "server_error"
+RATE = "rate_limit_error"
 
 TABLE: Mapping[type[Exception], Answer] = {
     BadRequest: Answer(400, INVALID),
@@ -80,6 +90,14 @@ TABLE: Mapping[type[Exception], Answer] = {
     ApprovalNotFound: Answer(404, INVALID, "approval_not_found"),
     ApprovalSpent: Answer(409, INVALID, "approval_spent"),
     ApprovalExpired: Answer(410, INVALID, "approval_expired"),
+    Unauthenticated: Answer(401, INVALID, "invalid_api_key"),
+    Forbidden: Answer(403, INVALID, "insufficient_permissions"),
+    IssuerUnavailable: Answer(503, SERVER, "issuer_unavailable"),
+    KeyNotFound: Answer(404, INVALID, "key_not_found"),
+    KeySpent: Answer(409, INVALID, "key_spent"),
+    RateLimited: Answer(429, RATE, "rate_limit_exceeded"),
+    Overloaded: Answer(429, RATE, "overloaded"),
+    SharedTool: Answer(403, INVALID, "shared_tool"),
     BadToolSpec: Answer(400, INVALID, "bad_tool"),
     UnknownTool: Answer(404, INVALID, "tool_not_found"),
     DuplicateTool: Answer(409, INVALID, "duplicate_tool"),
@@ -131,6 +149,12 @@ def response_to(
     headers = {"x-should-retry": "true" if answer.status in (429, 503) else "false", **(headers or {})}
     if answer.status == 503:
         headers = {"retry-after": "1", **headers}
+    if answer.status == 401:
+        headers = {"www-authenticate": "Bearer", **headers}
+    if isinstance(error, RateLimited):
+        # both names, since OpenAI's clients read the finer one first
+        pause = {"retry-after": str(math.ceil(error.retry_s)), "retry-after-ms": str(math.ceil(error.retry_s * 1000))}
+        headers = {**error.told, **pause, **headers}
     return JSONResponse(envelope(error, names), status_code=answer.status, headers=headers)
 
 

@@ -19,6 +19,7 @@ from runtime.agent.consent import waiting_reply
 from runtime.agent.messages import Reply
 from runtime.agent.threads import PastTurn
 from runtime.agent.turns import RunningTurn, TurnResult
+from runtime.api.access import Sender, admitted
 from runtime.api.chat import KEEP_OUT_OF_CACHES
 from runtime.api.chat_response import headers
 from runtime.api.errors import envelope, response_to
@@ -49,6 +50,7 @@ FIELD_NAMES = {"messages": "input"}
 async def create_response(
     asked: ResponsesRequest,
     hone: Annotated[Services, Depends(services)],
+    sender: Sender,
     x_hone_thread: Annotated[str | None, Header(pattern=THREAD_ID)] = None,
 ) -> Response:
     """One turn of a conversation."""
@@ -57,7 +59,7 @@ async def create_response(
         _, after = await _find(hone, asked.previous_response_id, param="previous_response_id")
     request = turn_request(asked, hone.settings, x_hone_thread, after)
     try:
-        turn = await hone.turns.stream(request)
+        turn = await admitted(hone, sender, lambda: hone.turns.stream(request), user=asked.user)
     except RuntimeFault as e:
         return response_to(e, names=FIELD_NAMES)
     frame = Frame(turn.trace_id, int(time.time()), echo(asked, request.params))

@@ -142,6 +142,8 @@ class ResponsesRequest(Shape):
     tool_choice: str | dict[str, Any] | None = None
     text: TextSettings | None = None
     metadata: Annotated[Metadata, AfterValidator(_is_told_back)] | None = None
+    user: Any = None
+    """As in chat."""
 
     parallel_tool_calls: bool | None = None
     background: bool | None = None

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from runtime.decision import Decision, ToolCall
 from tools.spec import CallStatus
+from tools.tenancy import DEFAULT
 
 
 class _Record(BaseModel):
@@ -80,6 +81,9 @@ class Trace(_Record):
     error: str | None = None
     resumed_at: datetime | None = None
     """UTC; when a turn that had waited for a person went on, for the last time."""
+    tenant: str = DEFAULT
+    """Whose it is; where somebody acts, the store writes down who, whatever stands here."""
+    user: str | None = None
 
     @property
     def acted_at(self) -> datetime:
