@@ -161,7 +161,15 @@ def _view(table: Table, who: Caller, name: str | None) -> Any:
     if not belongs_to_tenants(table):
         return None
     _require(table, who)
-    return _part(table, who).subquery(name)
+    return _named_part(table, who) if name is not None else _part(table, who).subquery()
+
+
+@lru_cache(maxsize=1024)
+def _named_part(table: Table, who: Caller) -> Any:
+    """Kept, since the columns of one are dear to make."""
+    part = _part(table, who).subquery(table.name)
+    assert len(part.c) == len(table.c)
+    return part
 
 
 @lru_cache(maxsize=1024)

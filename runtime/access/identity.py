@@ -31,9 +31,11 @@ class Identity:
             raise Forbidden(f"x-hone-tenant: {tenant!r} is no name of a tenant")
         return replace(self, caller=replace(self.caller, tenant=tenant))
 
-    def for_user(self, user: str | None) -> Caller:
-        """Who acts, where the request names a user: that one, if the credential may; else the credential's own."""
-        return replace(self.caller, user=user[:256]) if user and self.acts_for_others else self.caller
+    def for_user(self, user: object) -> Caller:
+        """Who acts, where the request names a user: that one, if the credential may and it is a name; else the credential's
+        own."""
+        is_name = isinstance(user, str) and user.strip() and user.isprintable()
+        return replace(self.caller, user=str(user)[:256]) if is_name and self.acts_for_others else self.caller
 
 
 def open_identity(settings: Settings) -> Identity:

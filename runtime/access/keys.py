@@ -225,12 +225,25 @@ class Keys:
 
     def exist(self) -> bool:
         """Whether any key was ever made, by whatever tenant, also one that is over: from then on the server is closed."""
-        now = self._monotonic()
-        if not self._exist and now - self._looked_at >= FRESH_S:
-            with acting(None), reading(self._engine) as connection:
-                self._exist = connection.execute(sa.select(_c.prefix).limit(1)).first() is not None
-            self._looked_at = now
+        known = self.known_to_exist()
+        if known is not None:
+            return known
+        with acting(None), reading(self._engine) as connection:
+            self._exist = connection.execute(sa.select(_c.prefix).limit(1)).first() is not None
+        self._looked_at = self._monotonic()
         return self._exist
+
+    def known_to_exist(self) -> bool | None:
+        """As `exist`, from memory; None: the database has to be asked."""
+        if self._exist or self._monotonic() - self._looked_at < FRESH_S:
+            return self._exist
+        return None
+
+    def is_known(self, sent: str) -> bool:
+        """Whether `verify` answers from memory."""
+        found = _KEY.fullmatch(sent)
+        known = self._known.get(found[1]) if found is not None else None
+        return found is None or (known is not None and self._monotonic() - known.at < FRESH_S)
 
     def verify(self, sent: str) -> ApiKey | None:
         """The key that somebody sent, if it is one and counts; of whichever tenant."""

@@ -243,6 +243,7 @@ class Tenants(RuleBasedStateMachine):
                 self.catalogue.list()
 
 
+@pytest.mark.timeout(0 if OPERATIONS > 2_000 else 300)
 def test_whatever_tenants_do_none_is_given_anothers_row(tmp_path: Path) -> None:
     Tenants.folder = tmp_path
     many = settings(
