@@ -134,7 +134,8 @@ class Access:
 
         async def sending(message: Message) -> None:
             try:
-                await asyncio.wait_for(send(message), self._stall_s)
+                async with asyncio.timeout(self._stall_s):
+                    await send(message)
             except TimeoutError as e:
                 raise OSError(f"the client took nothing of its answer for {self._stall_s:g} s") from e
 
