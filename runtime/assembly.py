@@ -5,24 +5,27 @@ Whatever is opened here is closed by the stack that the caller gives, in reverse
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import structlog
 from sqlalchemy.engine import Engine
 
+from runtime.agent.admission import Admissions
 from runtime.agent.answers import Answers
 from runtime.agent.consent import ConsentRules
 from runtime.agent.graph import build_graph
 from runtime.agent.nodes import Nodes, ToolExecutor
 from runtime.agent.observer import Observer, Observers
+from runtime.agent.recovery import TurnRecovery
 from runtime.agent.state import Limits
 from runtime.agent.thread_checkpoints import forget_thread, open_thread_checkpoints
 from runtime.agent.threads import HeadStore, Threads
-from runtime.agent.turns import Turns, remembered_in
+from runtime.agent.turns import Turns, WhenBusy, remembered_in
 from runtime.approvals.store import ApprovalStore
 from runtime.database import open_database
 from runtime.erasure import Erasure
@@ -31,6 +34,7 @@ from runtime.outbound import open_outbound
 from runtime.policy.base import Policy
 from runtime.policy.deployment import Deployment
 from runtime.policy.swap import LivePolicy
+from runtime.presence import SharedPresence
 from runtime.prompt import Renderer
 from runtime.secrets import open_secret_store, secret_source
 from runtime.services import Services
@@ -102,7 +106,7 @@ class _Chat:
     turns: Turns
     approvals: ApprovalStore
     answers: Answers
-    follower: asyncio.Task[None]
+    followers: Mapping[str, asyncio.Task[None]]
     threads: Threads
     erasure: Erasure
 
@@ -115,13 +119,14 @@ async def open_services(stack: AsyncExitStack, settings: Settings, given: Given)
         engine = await asyncio.to_thread(open_database, settings.database)
         stack.callback(engine.dispose)
     serving = await _open_serving(stack, settings, engine, given.policy)
-    tools = await _open_tools(stack, settings, engine, given)
+    presence = await asyncio.to_thread(open_presence, stack, settings, engine)
+    tools = await _open_tools(stack, settings, engine, given, presence)
     renderer = given.renderer
     if renderer is None:
         renderer = await asyncio.to_thread(Renderer.load, settings.model, constrained=settings.constrained)
     metrics = Metrics() if settings.metrics else None
     observer = _open_observer(stack, metrics)
-    chat = await _open_chat(stack, settings, engine, serving, tools, renderer, observer)
+    chat = await _open_chat(stack, settings, engine, presence, serving, tools, renderer, observer)
     database = engine.url.render_as_string()
     log.info("ready", model=serving.policy.model, serving=serving.live.current().name, database=database)
     return Services(
@@ -144,7 +149,7 @@ async def open_services(stack: AsyncExitStack, settings: Settings, given: Given)
         answers=chat.answers,
         threads=chat.threads,
         erasure=chat.erasure,
-        followers={"deployment": serving.follower, "answers": chat.follower, **tools.followers},
+        followers={"deployment": serving.follower, **chat.followers, **tools.followers},
         metrics=metrics,
     )
 
@@ -177,7 +182,9 @@ async def _open_serving(stack: AsyncExitStack, settings: Settings, engine: Engin
     return _Serving(policy, deployment, live, follower)
 
 
-async def _open_tools(stack: AsyncExitStack, settings: Settings, engine: Engine, given: Given) -> _ToolParts:
+async def _open_tools(
+    stack: AsyncExitStack, settings: Settings, engine: Engine, given: Given, presence: SharedPresence
+) -> _ToolParts:
     secrets = open_secret_store(settings, engine)
     locked = await asyncio.to_thread(secrets.problem)
     if locked is not None:
@@ -191,15 +198,14 @@ async def _open_tools(stack: AsyncExitStack, settings: Settings, engine: Engine,
     executor = given.executor
     followers: dict[str, asyncio.Task[None]] = {}
     if executor is None:
-        presence = open_presence(stack, settings)
         executor = own = open_executor(stack, settings, engine, presence, python=python)
         followers["journal"] = await _recover(stack, Recovery(journal, presence, catalogue, own))
     return _ToolParts(catalogue, Drafts(engine), holds, journal, secrets, source, outbound, python, executor, followers)
 
 
-def open_presence(stack: AsyncExitStack, settings: Settings) -> Presence:
-    """This process among those that may have calls under way."""
-    presence = Presence(settings.home / "servers")
+def open_presence(stack: AsyncExitStack, settings: Settings, engine: Engine) -> SharedPresence:
+    """This process among those that may have turns and calls under way. Raises: StoreError."""
+    presence = SharedPresence(settings.presence, engine)
     stack.callback(presence.close)
     return presence
 
@@ -233,6 +239,7 @@ async def _open_chat(
     stack: AsyncExitStack,
     settings: Settings,
     engine: Engine,
+    presence: SharedPresence,
     serving: _Serving,
     tools: _ToolParts,
     renderer: Renderer,
@@ -242,9 +249,17 @@ async def _open_chat(
     store, approvals = TraceStore(engine), ApprovalStore(engine, ttl_s=settings.approval_ttl_s)
     consent = ConsentRules(frozenset(settings.approvals_waived), frozenset(settings.trusted_tools))
     nodes = Nodes(serving.policy, renderer, tools.executor, limits, approvals, consent=consent, observer=observer)
-    checkpoints = await stack.enter_async_context(open_thread_checkpoints(settings.thread_checkpoints))
+    checkpoints = await stack.enter_async_context(open_thread_checkpoints(engine, settings.thread_checkpoints))
     graph = build_graph(nodes, checkpoints)
-    threads = Threads(HeadStore(engine), remembered_in(graph))
+    admissions = Admissions(engine, presence.owner)
+    threads = Threads(HeadStore(engine), remembered_in(graph), is_held=admissions.is_running)
+    followers: dict[str, asyncio.Task[None]] = {}
+
+    def follow(name: str, endless: Coroutine[Any, Any, None]) -> None:
+        followers[name] = asyncio.create_task(endless, name=f"follow-{name}")
+        stack.push_async_callback(_stop, followers[name])
+
+    follow("servers", presence.run())  # for as long as turns may run
     toolbox = RunnableTools(tools.catalogue, tools.python)
     retriever = await asyncio.to_thread(open_retriever, settings.retrieval, kept=settings.home / "vectors.db")
     stack.callback(retriever.close)
@@ -258,6 +273,9 @@ async def _open_chat(
         recorder=store,
         pointer=serving.live,
         approvals=approvals,
+        admissions=admissions,
+        presence=presence,
+        when_busy=WhenBusy(settings.when_busy),
         digests=lambda name: _digest(serving.deployment, name),
         limits=limits,
         base_name=serving.policy.model,
@@ -266,10 +284,12 @@ async def _open_chat(
     stack.push_async_callback(partial(turns.close, grace_s=settings.shutdown_grace_s))
     answers = Answers(approvals, threads, turns, poll_s=settings.poll_s)
     stack.push_async_callback(answers.close)
-    follower = asyncio.create_task(answers.run(), name="follow-answers")
-    stack.push_async_callback(_stop, follower)
+    follow("answers", answers.run())
+    recovery = TurnRecovery(admissions, turns, presence, look_every_s=settings.poll_s)
+    stack.push_async_callback(recovery.close)
+    follow("turns", recovery.run())
     erasure = Erasure(engine, partial(forget_thread, checkpoints))
-    return _Chat(store, turns, approvals, answers, follower, threads, erasure)
+    return _Chat(store, turns, approvals, answers, followers, threads, erasure)
 
 
 async def _load_policy(settings: Settings) -> Policy:

@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -34,6 +35,9 @@ _MIGRATION_LOCK = 0x686F6E65
 """Key of PostgreSQL's advisory lock, so that two servers starting at once migrate one after the other."""
 
 _READ_ONLY = "hone_read_only"
+
+_joined: ContextVar[Connection | None] = ContextVar("joined", default=None)
+"""The transaction that blocks of `writing` join, within `together`."""
 
 Clock: TypeAlias = Callable[[], datetime]
 
@@ -99,9 +103,24 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 @contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
-    """One transaction: committed when the block ends, rolled back when it raises."""
+    """One transaction: committed when the block ends, rolled back when it raises. Within `together`, a part of that one."""
+    outer = _joined.get()
+    if outer is not None and outer.engine is engine:
+        yield outer
+        return
     with _classified(engine), engine.begin() as connection:
         yield connection
+
+
+@contextmanager
+def together(engine: Engine) -> Iterator[Connection]:
+    """What stores write within the block, in this thread, is one transaction and one commit: all of it is kept or none."""
+    with writing(engine) as connection:
+        token = _joined.set(connection)
+        try:
+            yield connection
+        finally:
+            _joined.reset(token)
 
 
 @contextmanager

@@ -16,6 +16,12 @@ RuntimeFault
 │   └── ApprovalExpired     answered too late
 ├── Stopping                the server ends and takes no new turns
 ├── ThreadBusy              a turn runs in it, or a call of it is open
+├── KeyReused               an idempotency key came before with another body
+├── TurnError
+│   ├── Interrupted         it ended for a newer message of its thread, or because its client was gone
+│   ├── TurnCutOff          its servers ended while it ran, too often to go on
+│   ├── TurnFailed          it failed before, and so it is told again
+│   └── TurnTaken           another server has taken it over
 ├── ThreadNotFound          nothing is kept of it
 ├── BadSettings             the settings cannot start a server
 └── BadRequest              the client's request cannot be served as it is
@@ -89,6 +95,30 @@ class ThreadNotFound(RuntimeFault):
     pass
 
 
+class KeyReused(RuntimeFault):
+    pass
+
+
+class TurnError(RuntimeFault):
+    pass
+
+
+class Interrupted(TurnError):
+    pass
+
+
+class TurnCutOff(TurnError):
+    pass
+
+
+class TurnFailed(TurnError):
+    pass
+
+
+class TurnTaken(TurnError):
+    pass
+
+
 class Stopping(RuntimeFault):
     pass
 
@@ -109,7 +139,17 @@ class ResponseNotFound(BadRequest):
     pass
 
 
-_OWN_AFFAIRS = (PolicyUnavailable, AdapterRejected, StoreError, Stopping, BadSettings, JournalUnavailable)
+_OWN_AFFAIRS = (
+    PolicyUnavailable,
+    AdapterRejected,
+    StoreError,
+    Stopping,
+    BadSettings,
+    JournalUnavailable,
+    Interrupted,
+    TurnCutOff,
+    TurnTaken,
+)
 """Their messages speak of this server and its machines; what others say may repeat what a user wrote."""
 
 

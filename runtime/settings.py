@@ -19,6 +19,7 @@ from pydantic_settings import (
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+from sqlalchemy.engine import make_url
 
 from runtime.errors import BadSettings
 from tools.destinations import AllowList
@@ -97,6 +98,13 @@ class Settings(BaseSettings):
     """Seals the stored secrets of tools: 32 random bytes in base64; after it, with commas, keys that it has replaced. None:
     the file `master.key` in `home`, made on first use."""
 
+    when_busy: Literal["queue", "reject", "interrupt"] = "queue"
+    """What becomes of a message to a thread in which a turn runs, unless the request says otherwise: it waits, is refused (409), or
+    lets that turn end first."""
+    on_disconnect: Literal["detach", "cancel"] = "detach"
+    """What becomes of a turn whose client has gone: it goes on to its end, where the client finds it when it asks again, or it is
+    stopped as long as it has called nothing."""
+
     approval_ttl_s: float = Field(default=3600.0, gt=0, le=30 * 86_400)
     """Seconds in which a person may approve a call; then it is not run."""
     approvals_waived: Annotated[tuple[str, ...], NoDecode] = ()
@@ -170,7 +178,15 @@ class Settings(BaseSettings):
         return self.database_url or f"sqlite:///{(self.home / 'hone.db').resolve()}"
 
     @property
+    def presence(self) -> Path:
+        """Folder of the locks by which server processes know of one another: all those of a SQLite database share it."""
+        location = make_url(self.database)
+        of_file = location.get_backend_name() == "sqlite" and location.database not in (None, "", ":memory:")
+        return (Path(str(location.database)).parent if of_file else self.home) / "servers"
+
+    @property
     def thread_checkpoints(self) -> Path:
+        """Where they lie beside a SQLite database; a PostgreSQL database holds them itself."""
         return self.home / "threads.db"
 
 

@@ -145,6 +145,7 @@ def turn_request(chat: ChatRequest, settings: Settings, header_thread: str | Non
         ),
         model=chat.model,
         thread=thread or header_thread,
+        when_busy=chat.metadata.when_busy if chat.metadata else None,
         only_tools=chat.metadata.tool_names if chat.metadata else None,
         client_tools=client_tools([(f"tools.{i}.function", tool.function) for i, tool in enumerate(chat.tools)])
         if chat.tools

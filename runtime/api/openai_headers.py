@@ -10,7 +10,7 @@ from collections.abc import Callable
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from runtime.agent.turns import RunningTurn
+from runtime.agent.running import RunningTurn
 
 
 def once_only(turn: RunningTurn) -> dict[str, str]:

@@ -202,6 +202,7 @@ def turn_request(
         model=asked.model,
         thread=thread,
         after=after,
+        when_busy=asked.metadata.when_busy if asked.metadata else None,
         instructions=asked.instructions,
         only_tools=asked.metadata.tool_names if asked.metadata else None,
         client_tools=client_tools([(f"tools.{i}", tool.function) for i, tool in enumerate(asked.tools)])

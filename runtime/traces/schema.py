@@ -79,7 +79,9 @@ class Trace(_Record):
     spans: tuple[Span, ...]
     error: str | None = None
     resumed_at: datetime | None = None
-    """UTC; when a turn that had waited for a person went on, for the last time."""
+    """UTC; when a turn that had waited for a person, or that the end of its server had cut off, went on, for the last time."""
+    runs: int = 1
+    """More than one: servers ended while it ran, and others took it up."""
 
     @property
     def acted_at(self) -> datetime:

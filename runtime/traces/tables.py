@@ -25,6 +25,7 @@ traces = sa.Table(
     sa.Column("adapter_sha256", sa.String(64)),
     sa.Column("status", sa.String(16), nullable=False),
     sa.Column("resumed_at", UtcDateTime(), doc="when a turn that had waited for a person went on"),
+    sa.Column("runs", sa.Integer, nullable=False, server_default="1"),
     sa.Column("error", sa.JSON(none_as_null=True), doc="a string; JSON because it may hold what text columns cannot"),
     sa.UniqueConstraint("id", name="uq_traces_id"),
     sa.Index("ix_traces_thread_id", "thread_id", "seq"),
