@@ -165,7 +165,7 @@ class Admissions:
                 return Refused(is_busy=False, earlier=earlier)
             self._drop_old_key(connection, mark)
             insert = upsert(self._engine, admissions).values(row).on_conflict_do_nothing()
-            if not connection.execute(insert).rowcount:
+            if connection.scalar(insert.returning(_c.id)) is None:
                 return Refused(is_busy=True, earlier=self._find(connection, mark) if mark.key is not None else None)
             heads = sa.select(sa.func.max(thread_heads.c.seq)).where(thread_heads.c.thread_id == thread_id)
             if connection.scalar(heads) != last_head:
