@@ -40,6 +40,9 @@ class Server:
     def start(self) -> None:
         """Begins it and waits until it answers."""
         self.begin()
+        self.wait()
+
+    def wait(self) -> None:
         assert self.process is not None
         deadline = time.monotonic() + START_LIMIT_S
         while not self._is_up():
