@@ -52,6 +52,7 @@ from runtime.policy.manifest import adapter_version
 from runtime.presence import SharedPresence
 from runtime.prompt import called_tools, recent_words
 from runtime.traces.schema import Span, Trace, TraceStatus
+from tools.outcome import storable
 from tools.retrieval import Retriever
 from tools.spec import ToolSpec
 
@@ -703,8 +704,9 @@ class Turns:
             tools={spec.name: spec.sha256 for spec in specs.values()},
         )
         state: AgentState = {
-            "system": thread.system,
-            "instructions": request.instructions,
+            # PostgreSQL keeps plain texts of a thread checkpoint in a form that has no NUL; lists hold anything
+            "system": None if thread.system is None else storable(thread.system),
+            "instructions": None if request.instructions is None else storable(request.instructions),
             "messages": thread.messages,
             "tools": [_checkpointable(spec.openai()) for spec in specs.values()],
             "trace_id": plan.trace_id,
