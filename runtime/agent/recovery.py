@@ -2,17 +2,21 @@
 
 import asyncio
 import time
+from datetime import timedelta
 
 import structlog
 
 from runtime.agent.admission import Admission, Admissions
 from runtime.agent.turns import Turns
+from runtime.database import utc_now
 from runtime.errors import Interrupted, RuntimeFault, Stopping, told
 from runtime.presence import SharedPresence
 
 log = structlog.get_logger(__name__)
 
 AT_A_TIME = 8
+FORGOTTEN = timedelta(seconds=30)
+"""A turn of this process that nothing here is at, and is so old, was admitted by a request that broke right then."""
 SWEEP_EVERY_S = 600.0
 
 
@@ -51,7 +55,10 @@ class TurnRecovery:
             if row.owner == self._presence.owner:
                 if row.stop:
                     self._turns.stop(row.id, Interrupted("the turn gave way to a newer message of its thread"))
-            elif row.id not in self._taken and self._presence.has_left(row.owner):
+                is_left = utc_now() - row.created_at > FORGOTTEN and not self._turns.has(row.id)
+            else:
+                is_left = self._presence.has_left(row.owner)
+            if is_left and row.id not in self._taken:
                 task = asyncio.create_task(self._see_to(row), name=f"take-up-{row.trace_id}")
                 self._taken[row.id] = task
                 task.add_done_callback(lambda _, key=row.id: self._taken.pop(key, None))

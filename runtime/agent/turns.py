@@ -169,7 +169,7 @@ class _Unwritten:
     """The end of a turn that the database would not take."""
 
     write: Callable[[], None]
-    trace_id: str
+    admission: Admission
 
 
 class _NotAdmitted(Exception):
@@ -341,7 +341,7 @@ class Turns:
             except TurnTaken:
                 pass
             self._unwritten.remove(late)
-            log.info("trace recorded late", trace=late.trace_id)
+            log.info("trace recorded late", trace=late.admission.trace_id)
 
     async def models(self) -> list[str]:
         """Names that a request may give as its model."""
@@ -368,6 +368,10 @@ class Turns:
     def is_stopping(self) -> bool:
         """Whether new turns are refused."""
         return self._stopping
+
+    def has(self, admission_id: str) -> bool:
+        """Whether a turn runs here, or has ended here and is yet to be written."""
+        return admission_id in self._running or any(late.admission.id == admission_id for late in self._unwritten)
 
     @property
     def running(self) -> int:
@@ -898,7 +902,7 @@ class Turns:
             log.error("thread not advanced", thread=thread.thread_id, error=told(e))
             is_late = True
         if is_late:
-            self._unwritten.append(_Unwritten(write, trace.id))
+            self._unwritten.append(_Unwritten(write, plan.admission))
 
     def _trace(
         self,

@@ -5,6 +5,7 @@ Started from a fork server that has imported
 everything already, so that it is up in a fraction of a second, and is a real process that can really be killed.
 """
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -84,8 +85,9 @@ def _answer(prompt: str) -> str:
     return write_decision(Execute(calls=(ToolCall(name=tool, arguments={"n": int(number)}),)))
 
 
-def serve(home: Path, port: int, **settings: Any) -> None:
-    """The process; ends when it is killed or told to."""
+def serve(home: Path, port: int, variables: Mapping[str, str], **settings: Any) -> None:
+    """The process; ends when it is killed or told to. Args: variables: of its environment, beside the fork server's."""
+    os.environ.update(variables)
     usual = {
         "builtin_tools": False,
         "allowed_networks": ("127.0.0.1",),

@@ -1,6 +1,7 @@
 """A server that is started and killed many times, and the tools that it calls meanwhile."""
 
 import multiprocessing
+import os
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -33,8 +34,11 @@ class Server:
     settings: dict[str, Any] = field(default_factory=dict)
 
     def begin(self) -> None:
+        variables = {name: value for name, value in os.environ.items() if name.startswith("HONE_")}
         # a daemon: a test that fails while its server runs must not wait for it for ever
-        self.process = CONTEXT.Process(target=serve, args=(self.home, self.port), kwargs=self.settings, daemon=True)
+        self.process = CONTEXT.Process(
+            target=serve, args=(self.home, self.port, variables), kwargs=self.settings, daemon=True
+        )
         self.process.start()
 
     def start(self) -> None:

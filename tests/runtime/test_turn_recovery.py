@@ -14,6 +14,7 @@ from runtime.agent.turns import MOST_RUNS
 from runtime.approvals.schema import ApprovalState, Verdict
 from runtime.approvals.tables import approvals
 from runtime.database import open_database
+from runtime.errors import StoreError
 from runtime.prompt import Renderer
 from runtime.traces.schema import TraceStatus
 from tests.runtime.agent_parts import Agent, execute, running_agent, tool
@@ -58,7 +59,9 @@ async def plan_of(agent: Agent, text: str) -> dict[str, Any]:
     saying = asyncio.create_task(agent.say(text, thread="t"))
     while not agent.policy.prompts:
         await asyncio.sleep(0)
-    (row,) = await asyncio.to_thread(agent.admissions.running)
+    (running,) = await asyncio.to_thread(agent.admissions.running)
+    row = await asyncio.to_thread(agent.admissions.get, running.id)
+    assert row is not None
     assert row.plan is not None
     agent.policy.gate.set()
     await saying
@@ -178,4 +181,20 @@ async def test_a_decision_that_was_about_to_act_is_carried_out_as_it_was_made(
     assert (trace.status, trace.runs) == (TraceStatus.FINISHED, 2)
     (call,) = agent.executor.calls
     assert call[2] == f"call_{trace_id.removeprefix('trace_')[:24]}_0_0"
+    assert len(agent.policy.prompts) == 2
+
+
+async def test_the_end_of_a_turn_that_the_database_would_not_take_is_written_when_it_does(
+    tmp_path: Path, renderer: Renderer
+) -> None:
+    async with running_agent(tmp_path, renderer, ["One.", "Two."]) as agent:
+        agent.recorder.failure = StoreError("the disk is full")
+        told = await agent.say("first", thread="t")
+        assert told.reply.text == "One."
+        assert await asyncio.to_thread(agent.admissions.is_running, "t"), "nobody goes on in a thread that is not whole"
+        agent.recorder.failure = None
+        await take_up(agent)
+        assert agent.recorder.traces == [told.trace]
+        await agent.say("second", thread="t")
+        assert "One." in agent.last_prompt
     assert len(agent.policy.prompts) == 2
