@@ -8,9 +8,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from hone import (
     adapters,
     approvals,
+    audit_command,
     data,
     demo_command,
     eval_command,
+    keys_command,
     learning,
     secrets_command,
     serving,
@@ -34,6 +36,8 @@ app.command("serve")(serving.serve)
 app.command("learn")(learning.learn)
 app.command("demo")(demo_command.demo)
 app.add_typer(tools_command.app, name="tools")
+app.command("audit")(audit_command.audit)
+app.add_typer(keys_command.app, name="keys")
 app.add_typer(secrets_command.app, name="secrets")
 app.add_typer(traces.app, name="traces")
 app.add_typer(threads.app, name="threads")

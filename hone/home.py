@@ -1,5 +1,6 @@
 """What commands share of one HONE_HOME: settings, database, stores, and the policy that measures candidates."""
 
+import getpass
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -7,6 +8,8 @@ from typing import Any
 
 from sqlalchemy.engine import Engine
 
+from runtime.access.audit import AuditLog
+from runtime.access.keys import Keys
 from runtime.approvals.store import ApprovalStore
 from runtime.database import open_database
 from runtime.policy.base import Policy
@@ -21,6 +24,7 @@ from tools.holds import Holds
 from tools.journal import Journal
 from tools.secret_store import SecretStore
 from tools.secrets import SecretSource
+from tools.tenancy import Caller, acting
 
 
 @dataclass(frozen=True)
@@ -61,20 +65,40 @@ class Home:
         return ApprovalStore(self.engine)
 
     @property
+    def keys(self) -> Keys:
+        return Keys(self.engine)
+
+    @property
+    def audit(self) -> AuditLog:
+        return AuditLog(self.engine)
+
+    @property
     def deployment(self) -> Deployment:
         return Deployment(self.engine)
 
 
 @contextmanager
 def open_home(**given: Any) -> Iterator[Home]:
-    """Args: given: settings that win over environment and file; None values are left out."""
+    """All that is done within is done for the tenant that the settings name (HONE_TENANT), as whoever is logged in.
+
+    Args: given: settings that win over environment and file; None values are left out.
+    """
     settings = load_settings(**{name: value for name, value in given.items() if value is not None})
     settings.home.mkdir(parents=True, exist_ok=True)
     engine = open_database(settings.database)
     try:
-        yield Home(settings, engine)
+        with acting(Caller(settings.tenant, _login(), "command line", keeps_shared=True)):
+            yield Home(settings, engine)
     finally:
         engine.dispose()
+
+
+def _login() -> str | None:
+    """None: the system has no name for this user, as in some containers."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return None
 
 
 def load_policy(settings: Settings) -> Policy:

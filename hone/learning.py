@@ -16,6 +16,7 @@ from learner.rows import Row
 from learner.settings import LearnerSettings
 from learner.synth.rows import generate_rows
 from tools.retrieval import open_retriever
+from tools.tenancy import acting
 
 EVALUATION_FILE = "evaluation.jsonl"
 GENERATED_ROWS = 200
@@ -31,7 +32,7 @@ def learn(
 ) -> None:
     """Verify recorded turns, train on them, and promote the adapter if it is proven better."""
     settings = LearnerSettings()
-    with open_home(model=model, home=home) as here:
+    with open_home(model=model, home=home) as here, acting(None):  # of all tenants: they share the policy
         rows = evaluation_rows(here, evaluation, settings)
 
         def tell(report: CycleReport) -> None:

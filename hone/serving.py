@@ -13,10 +13,12 @@ import uvicorn
 from fastapi import FastAPI
 
 from hone.output import console
+from runtime.access.keys import Keys
 from runtime.app import create_app
+from runtime.database import open_database
 from runtime.errors import BadSettings
 from runtime.services import Services
-from runtime.settings import Settings, check_startable, load_settings
+from runtime.settings import Settings, check_startable, is_loopback, load_settings
 from runtime.telemetry.logs import configure_logging
 
 log = structlog.get_logger(__name__)
@@ -34,8 +36,19 @@ def serve(
     """Serve chat, tools and traces over HTTP."""
     given = {"model": model, "host": host, "port": port, "home": home}
     settings = load_settings(**{name: value for name, value in given.items() if value is not None})
-    check_startable(settings)
+    check_startable(settings, has_keys=_has_keys(settings))
     run(create_app(settings), settings)
+
+
+def _has_keys(settings: Settings) -> bool:
+    """Only asked where it matters, so that a database which cannot be opened is told of by the server."""
+    if is_loopback(settings.host):
+        return True
+    engine = open_database(settings.database)
+    try:
+        return Keys(engine).exist()
+    finally:
+        engine.dispose()
 
 
 def run(app: FastAPI, settings: Settings) -> None:

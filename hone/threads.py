@@ -32,7 +32,7 @@ def erase(
 ) -> None:
     """Erase all that is kept of a thread: turns, verdicts, calls, approvals, checkpoints."""
     with open_home(home=home) as here:
-        if is_anyone_here(here.settings.home / "servers"):
+        if is_anyone_here(here.settings.presence):
             raise ThreadBusy(
                 f"a server of {here.settings.home} is running and may be at a turn of {thread_id!r}: ask it "
                 f"(DELETE /v1/threads/{thread_id}), or stop it first"
@@ -46,5 +46,5 @@ def erase(
 
 
 async def _erase(here: Home, thread_id: str) -> Erased:
-    async with open_thread_checkpoints(here.settings.thread_checkpoints) as saver:
+    async with open_thread_checkpoints(here.engine, here.settings.thread_checkpoints) as saver:
         return await Erasure(here.engine, partial(forget_thread, saver)).erase(thread_id)

@@ -52,7 +52,9 @@ def run_trials(
 
     async def run() -> list[Trial]:
         async with AsyncExitStack() as stack:
-            executor = open_executor(stack, here.settings, here.engine, open_presence(stack, here.settings))
+            executor = open_executor(
+                stack, here.settings, here.engine, open_presence(stack, here.settings, here.engine)
+            )
             return [await try_tool(executor, spec, arguments, may_change=may_change) for spec in specs]
 
     return asyncio.run(run())

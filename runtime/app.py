@@ -3,17 +3,20 @@
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.staticfiles import StaticFiles
 from sqlalchemy.engine import Engine
 
 from runtime.agent.nodes import ToolExecutor
 from runtime.api import (
+    access,
     adapters,
     approvals,
+    audit,
     chat,
     errors,
     health,
+    keys,
     metrics,
     models,
     responses,
@@ -69,15 +72,31 @@ def create_app(
             yield
 
     # the interactive pages would load their scripts from elsewhere; /openapi.json stays
-    app = FastAPI(title="hone", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(title="hone", lifespan=lifespan, docs_url=None, redoc_url=None, dependencies=[Depends(access.judged)])
+    routes: list[access.Classified] = []
+    app.add_middleware(access.Access, routes=routes, stall_s=settings.reader_stall_s)
     app.add_middleware(OpenAIHeaders)
     app.add_middleware(SameOriginOnly, hosts=(*settings.allowed_hosts, settings.host))
     app.add_middleware(RequestLog)
     errors.install(app)
     about_tools = (secrets, tool_calls, tool_drafts, tool_holds, tool_report, tool_trial, tools)
-    for module in (chat, responses, models, *about_tools, threads, traces, approvals, adapters, health, pages):
+    about_access = (keys, audit)
+    for module in (
+        chat,
+        responses,
+        models,
+        *about_tools,
+        threads,
+        traces,
+        approvals,
+        adapters,
+        *about_access,
+        health,
+        pages,
+    ):
         app.include_router(module.router)
     if settings.metrics:
         app.include_router(metrics.router)
     app.mount("/static", StaticFiles(directory=pages.STATIC), name="static")
+    routes += access.classified(app)
     return app

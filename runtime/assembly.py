@@ -5,32 +5,41 @@ Whatever is opened here is closed by the stack that the caller gives, in reverse
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import structlog
 from sqlalchemy.engine import Engine
 
+from runtime.access.audit import AuditLog
+from runtime.access.keys import Keys
+from runtime.access.limits import Limits as AccessLimits
+from runtime.access.limits import WaitingRoom
+from runtime.access.oidc import OidcTokens
+from runtime.agent.admission import Admissions
 from runtime.agent.answers import Answers
 from runtime.agent.consent import ConsentRules
 from runtime.agent.graph import build_graph
 from runtime.agent.nodes import Nodes, ToolExecutor
 from runtime.agent.observer import Observer, Observers
+from runtime.agent.recovery import TurnRecovery
 from runtime.agent.state import Limits
 from runtime.agent.thread_checkpoints import forget_thread, open_thread_checkpoints
 from runtime.agent.threads import HeadStore, Threads
-from runtime.agent.turns import Turns, remembered_in
+from runtime.agent.turns import Turns, WhenBusy, remembered_in
 from runtime.approvals.store import ApprovalStore
 from runtime.database import open_database
 from runtime.erasure import Erasure
-from runtime.errors import UnknownAdapter
+from runtime.errors import StoreError, UnknownAdapter, told
 from runtime.outbound import open_outbound
 from runtime.policy.base import Policy
 from runtime.policy.deployment import Deployment
 from runtime.policy.swap import LivePolicy
+from runtime.presence import SharedPresence
 from runtime.prompt import Renderer
 from runtime.secrets import open_secret_store, secret_source
 from runtime.services import Services
@@ -52,9 +61,12 @@ from tools.retrieval import open_retriever
 from tools.runnable import RunnableTools
 from tools.secret_store import SecretStore
 from tools.secrets import SecretSource
+from tools.tenancy import SHARED, Caller, acting
 from tools.transport import Outbound
 
 log = structlog.get_logger(__name__)
+USES_EVERY_S = 30.0
+"""How often it is written down when keys were last used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +114,7 @@ class _Chat:
     turns: Turns
     approvals: ApprovalStore
     answers: Answers
-    follower: asyncio.Task[None]
+    followers: Mapping[str, asyncio.Task[None]]
     threads: Threads
     erasure: Erasure
 
@@ -115,13 +127,18 @@ async def open_services(stack: AsyncExitStack, settings: Settings, given: Given)
         engine = await asyncio.to_thread(open_database, settings.database)
         stack.callback(engine.dispose)
     serving = await _open_serving(stack, settings, engine, given.policy)
-    tools = await _open_tools(stack, settings, engine, given)
+    presence = await asyncio.to_thread(open_presence, stack, settings, engine)
+    tools = await _open_tools(stack, settings, engine, given, presence)
     renderer = given.renderer
     if renderer is None:
         renderer = await asyncio.to_thread(Renderer.load, settings.model, constrained=settings.constrained)
     metrics = Metrics() if settings.metrics else None
     observer = _open_observer(stack, metrics)
-    chat = await _open_chat(stack, settings, engine, serving, tools, renderer, observer)
+    chat = await _open_chat(stack, settings, engine, presence, serving, tools, renderer, observer)
+    keys = await _open_keys(stack, engine)
+    oidc = OidcTokens(settings, tools.outbound) if settings.oidc_issuer is not None else None
+    if oidc is not None:
+        stack.push_async_callback(oidc.close)
     database = engine.url.render_as_string()
     log.info("ready", model=serving.policy.model, serving=serving.live.current().name, database=database)
     return Services(
@@ -144,7 +161,12 @@ async def open_services(stack: AsyncExitStack, settings: Settings, given: Given)
         answers=chat.answers,
         threads=chat.threads,
         erasure=chat.erasure,
-        followers={"deployment": serving.follower, "answers": chat.follower, **tools.followers},
+        keys=keys,
+        audit=AuditLog(engine),
+        limits=AccessLimits(),
+        waiting_room=WaitingRoom(running=settings.max_turns, waiting=settings.max_waiting, wait_s=settings.max_wait_s),
+        oidc=oidc,
+        followers={"deployment": serving.follower, **chat.followers, **tools.followers},
         metrics=metrics,
     )
 
@@ -177,29 +199,31 @@ async def _open_serving(stack: AsyncExitStack, settings: Settings, engine: Engin
     return _Serving(policy, deployment, live, follower)
 
 
-async def _open_tools(stack: AsyncExitStack, settings: Settings, engine: Engine, given: Given) -> _ToolParts:
+async def _open_tools(
+    stack: AsyncExitStack, settings: Settings, engine: Engine, given: Given, presence: SharedPresence
+) -> _ToolParts:
     secrets = open_secret_store(settings, engine)
     locked = await asyncio.to_thread(secrets.problem)
     if locked is not None:
         log.error("secrets do not open", problem=locked)
     python = given.python if given.python is not None else PythonTools()
     catalogue, journal, holds = Catalogue(engine), Journal(engine), Holds(engine)
-    await asyncio.to_thread(catalogue.add_all, python.specs, replace=True)
-    if settings.builtin_tools:
-        await asyncio.to_thread(_register_builtins, catalogue, settings.home)
+    with acting(Caller(SHARED)):  # they are there for all tenants
+        await asyncio.to_thread(catalogue.add_all, python.specs, replace=True)
+        if settings.builtin_tools:
+            await asyncio.to_thread(_register_builtins, catalogue, settings.home)
     outbound, source = open_outbound(settings), secret_source(secrets)
     executor = given.executor
     followers: dict[str, asyncio.Task[None]] = {}
     if executor is None:
-        presence = open_presence(stack, settings)
         executor = own = open_executor(stack, settings, engine, presence, python=python)
         followers["journal"] = await _recover(stack, Recovery(journal, presence, catalogue, own))
     return _ToolParts(catalogue, Drafts(engine), holds, journal, secrets, source, outbound, python, executor, followers)
 
 
-def open_presence(stack: AsyncExitStack, settings: Settings) -> Presence:
-    """This process among those that may have calls under way."""
-    presence = Presence(settings.home / "servers")
+def open_presence(stack: AsyncExitStack, settings: Settings, engine: Engine) -> SharedPresence:
+    """This process among those that may have turns and calls under way. Raises: StoreError."""
+    presence = SharedPresence(settings.presence, engine)
     stack.callback(presence.close)
     return presence
 
@@ -233,6 +257,7 @@ async def _open_chat(
     stack: AsyncExitStack,
     settings: Settings,
     engine: Engine,
+    presence: SharedPresence,
     serving: _Serving,
     tools: _ToolParts,
     renderer: Renderer,
@@ -247,9 +272,17 @@ async def _open_chat(
     store, approvals = TraceStore(engine), ApprovalStore(engine, ttl_s=settings.approval_ttl_s)
     consent = ConsentRules(frozenset(settings.approvals_waived), frozenset(settings.trusted_tools))
     nodes = Nodes(serving.policy, renderer, tools.executor, limits, approvals, consent=consent, observer=observer)
-    checkpoints = await stack.enter_async_context(open_thread_checkpoints(settings.thread_checkpoints))
+    checkpoints = await stack.enter_async_context(open_thread_checkpoints(engine, settings.thread_checkpoints))
     graph = build_graph(nodes, checkpoints)
-    threads = Threads(HeadStore(engine), remembered_in(graph))
+    admissions = Admissions(engine, presence.owner)
+    threads = Threads(HeadStore(engine), remembered_in(graph), is_held=admissions.is_running)
+    followers: dict[str, asyncio.Task[None]] = {}
+
+    def follow(name: str, endless: Coroutine[Any, Any, None]) -> None:
+        followers[name] = asyncio.create_task(endless, name=f"follow-{name}")
+        stack.push_async_callback(_stop, followers[name])
+
+    follow("servers", presence.run())  # for as long as turns may run
     toolbox = RunnableTools(tools.catalogue, tools.python)
     retriever = await asyncio.to_thread(open_retriever, settings.retrieval, kept=settings.home / "vectors.db")
     stack.callback(retriever.close)
@@ -263,6 +296,9 @@ async def _open_chat(
         recorder=store,
         pointer=serving.live,
         approvals=approvals,
+        admissions=admissions,
+        presence=presence,
+        when_busy=WhenBusy(settings.when_busy),
         digests=lambda name: _digest(serving.deployment, name),
         limits=limits,
         base_name=serving.policy.model,
@@ -271,10 +307,29 @@ async def _open_chat(
     stack.push_async_callback(partial(turns.close, grace_s=settings.shutdown_grace_s))
     answers = Answers(approvals, threads, turns, poll_s=settings.poll_s)
     stack.push_async_callback(answers.close)
-    follower = asyncio.create_task(answers.run(), name="follow-answers")
-    stack.push_async_callback(_stop, follower)
+    follow("answers", answers.run())
+    recovery = TurnRecovery(admissions, turns, presence, look_every_s=settings.poll_s)
+    stack.push_async_callback(recovery.close)
+    follow("turns", recovery.run())
     erasure = Erasure(engine, partial(forget_thread, checkpoints))
-    return _Chat(store, turns, approvals, answers, follower, threads, erasure)
+    return _Chat(store, turns, approvals, answers, followers, threads, erasure)
+
+
+async def _open_keys(stack: AsyncExitStack, engine: Engine) -> Keys:
+    """Verifies keys, and writes down now and then, and at the end, when each was last used."""
+    keys = Keys(engine)
+
+    async def follow() -> None:
+        while True:
+            await asyncio.sleep(USES_EVERY_S)
+            try:
+                await asyncio.to_thread(keys.write_uses)
+            except StoreError as e:
+                log.error("uses of keys not written", error=told(e))
+
+    stack.push_async_callback(asyncio.to_thread, keys.write_uses)
+    stack.push_async_callback(_stop, asyncio.create_task(follow(), name="follow-key-uses"))
+    return keys
 
 
 async def _load_policy(settings: Settings) -> Policy:

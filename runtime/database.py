@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -26,6 +27,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 
 from runtime.errors import DatabaseTooNew, StoreError
+from tools.tenancy import acting, guard
 
 BUSY_TIMEOUT_S = 30.0
 """How long a SQLite writer waits for another one."""
@@ -34,6 +36,9 @@ _MIGRATION_LOCK = 0x686F6E65
 """Key of PostgreSQL's advisory lock, so that two servers starting at once migrate one after the other."""
 
 _READ_ONLY = "hone_read_only"
+
+_joined: ContextVar[Connection | None] = ContextVar("joined", default=None)
+"""The transaction that blocks of `writing` join, within `together`."""
 
 Clock: TypeAlias = Callable[[], datetime]
 
@@ -99,9 +104,24 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 @contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
-    """One transaction: committed when the block ends, rolled back when it raises."""
+    """One transaction: committed when the block ends, rolled back when it raises. Within `together`, a part of that one."""
+    outer = _joined.get()
+    if outer is not None and outer.engine is engine:
+        yield outer
+        return
     with _classified(engine), engine.begin() as connection:
         yield connection
+
+
+@contextmanager
+def together(engine: Engine) -> Iterator[Connection]:
+    """What stores write within the block, in this thread, is one transaction and one commit: all of it is kept or none."""
+    with writing(engine) as connection:
+        token = _joined.set(connection)
+        try:
+            yield connection
+        finally:
+            _joined.reset(token)
 
 
 @contextmanager
@@ -197,6 +217,7 @@ def _create_engine(location: URL) -> Engine:
         )
     except (exc.ArgumentError, ImportError) as e:
         raise StoreError(f"no driver for {location.drivername!r} databases: {e}; install it with pip") from e
+    guard(engine)
     if is_sqlite:
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
@@ -270,7 +291,8 @@ def _migrate(engine: Engine, shown: str) -> None:
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
         if _revision(connection, scripts, shown) != head:
             config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            with acting(None):  # all tenants' rows change alike
+                command.upgrade(config, "head")
 
 
 def _revision(connection: Connection, scripts: ScriptDirectory, shown: str) -> str | None:

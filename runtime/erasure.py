@@ -8,17 +8,19 @@ What is not erased: copies that forked threads have made, what learning has made
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
+from runtime.agent.admission import is_held, remove_admissions
 from runtime.agent.tables import thread_heads
 from runtime.approvals.tables import approvals
 from runtime.database import compact, reading, writing
 from runtime.errors import ThreadBusy, ThreadNotFound
 from runtime.traces.schema import call_prefix
 from runtime.traces.tables import traces
+from tools.audit_trail import note
 from tools.journal import open_calls, remove_calls
 
 
@@ -43,7 +45,8 @@ class Erasure:
 
         Raises:
             ThreadNotFound: nothing is kept of it.
-            ThreadBusy: a call of it is unfinished, or nobody knows what came of one; nothing was changed.
+            ThreadBusy: a turn of it runs, in whatever process, a call of it is unfinished, or nobody knows what came of one;
+                nothing was changed.
         """
         await asyncio.to_thread(self._check, thread_id)
         await self._forget_checkpoints(thread_id)
@@ -67,6 +70,8 @@ class Erasure:
                 heads=_delete(connection, thread_heads, thread_id),
                 traces=_delete(connection, traces, thread_id),
             )
+            remove_admissions(connection, thread_id)
+            note(connection, "thread.erased", thread_id, **asdict(erased))
         compact(self._engine)
         return erased
 
@@ -80,6 +85,8 @@ def _trace_ids(connection: Connection, thread_id: str) -> list[str]:
 
 def _refuse_unfinished(connection: Connection, thread_id: str, trace_ids: Sequence[str]) -> None:
     """Raises: ThreadBusy: naming the call and the remedy."""
+    if is_held(connection, thread_id):
+        raise ThreadBusy(f"thread {thread_id!r} was not erased: a turn of it is running; try again when it has ended")
     for call_id, status in open_calls(connection, [call_prefix(trace_id) for trace_id in trace_ids]):
         remedy = "wait for its end"
         if status == "unknown":

@@ -17,11 +17,27 @@ RuntimeFault
 ├── TurnTooLong             its time was over before there was a decision
 ├── Stopping                the server ends and takes no new turns
 ├── ThreadBusy              a turn runs in it, or a call of it is open
+├── KeyReused               an idempotency key came before with another body
+├── TurnError
+│   ├── Interrupted         it ended for a newer message of its thread, or because its client was gone
+│   ├── TurnCutOff          its servers ended while it ran, too often to go on
+│   ├── TurnFailed          it failed before, and so it is told again
+│   └── TurnTaken           another server has taken it over
 ├── ThreadNotFound          nothing is kept of it
+├── AccessDenied
+│   ├── Unauthenticated     no credential, or none that counts
+│   └── Forbidden           the credential does not reach so far
+├── IssuerUnavailable       the identity provider's keys cannot be had
+├── KeyNotFound             no such API key, or it is another tenant's
+├── KeySpent                it is revoked or has run out
+├── RateLimited             a key or a tenant has used up what it may
+│   └── Overloaded          the server has
 ├── BadSettings             the settings cannot start a server
 └── BadRequest              the client's request cannot be served as it is
     └── ResponseNotFound    no response with this id is kept
 """
+
+from collections.abc import Mapping
 
 from tools.errors import JournalUnavailable
 
@@ -94,7 +110,70 @@ class TurnTooLong(RuntimeFault):
     pass
 
 
+class KeyReused(RuntimeFault):
+    pass
+
+
+class TurnError(RuntimeFault):
+    pass
+
+
+class Interrupted(TurnError):
+    pass
+
+
+class TurnCutOff(TurnError):
+    pass
+
+
+class TurnFailed(TurnError):
+    pass
+
+
+class TurnTaken(TurnError):
+    pass
+
+
 class Stopping(RuntimeFault):
+    pass
+
+
+class AccessDenied(RuntimeFault):
+    pass
+
+
+class Unauthenticated(AccessDenied):
+    pass
+
+
+class Forbidden(AccessDenied):
+    pass
+
+
+class IssuerUnavailable(RuntimeFault):
+    pass
+
+
+class KeyNotFound(RuntimeFault):
+    pass
+
+
+class KeySpent(RuntimeFault):
+    pass
+
+
+class RateLimited(RuntimeFault):
+    """Carries what the client paces itself by."""
+
+    def __init__(self, message: str, *, retry_s: float = 1.0, told: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.retry_s = retry_s
+        """Seconds until it may work again."""
+        self.told = dict(told or {})
+        """Headers."""
+
+
+class Overloaded(RateLimited):
     pass
 
 
@@ -114,7 +193,18 @@ class ResponseNotFound(BadRequest):
     pass
 
 
-_OWN_AFFAIRS = (PolicyUnavailable, AdapterRejected, StoreError, TurnTooLong, Stopping, BadSettings, JournalUnavailable)
+_OWN_AFFAIRS = (
+    PolicyUnavailable,
+    AdapterRejected,
+    StoreError,
+    TurnTooLong,
+    Stopping,
+    BadSettings,
+    JournalUnavailable,
+    Interrupted,
+    TurnCutOff,
+    TurnTaken,
+)
 """Their messages speak of this server and its machines; what others say may repeat what a user wrote."""
 
 

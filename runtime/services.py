@@ -8,6 +8,10 @@ from typing import Any, Protocol
 from fastapi import Request
 from sqlalchemy.engine import Engine
 
+from runtime.access.audit import AuditLog
+from runtime.access.identity import Identity
+from runtime.access.keys import Keys
+from runtime.access.limits import Limits, WaitingRoom
 from runtime.agent.answers import Answers
 from runtime.agent.nodes import ToolExecutor
 from runtime.agent.threads import Threads
@@ -27,6 +31,14 @@ from tools.journal import Journal
 from tools.secret_store import SecretStore
 from tools.secrets import SecretSource
 from tools.transport import Outbound
+
+
+class TokenReader(Protocol):
+    """Reads the tokens of an identity provider."""
+
+    async def identify(self, token: str) -> Identity:
+        """Raises: Unauthenticated."""
+        ...
 
 
 class LivePointer(Protocol):
@@ -62,6 +74,13 @@ class Services:
     answers: Answers
     threads: Threads
     erasure: Erasure
+    keys: Keys
+    audit: AuditLog
+    limits: Limits
+    waiting_room: WaitingRoom
+    """The places of running turns."""
+    oidc: TokenReader | None
+    """None: no identity provider is set."""
     followers: Mapping[str, asyncio.Task[None]]
     """What goes on in the background as long as the server runs; one that is done has broken."""
     metrics: Metrics | None

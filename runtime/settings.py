@@ -9,9 +9,9 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -19,14 +19,19 @@ from pydantic_settings import (
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+from sqlalchemy.engine import make_url
 
 from runtime.errors import BadSettings
 from tools.destinations import AllowList
 from tools.errors import BadMasterKey
 from tools.master_keys import GivenKeys
+from tools.tenancy import DEFAULT, NAME
 
 STARTER_MODEL = Path(__file__).resolve().parents[1] / "models" / "starter"
 CONFIG_FILE = "hone.toml"
+SIGNATURES = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519")
+"""Of tokens: made with a private key and checked with a public one. Those with a shared secret would let whoever knows the
+public key sign."""
 
 
 class Settings(BaseSettings):
@@ -59,6 +64,45 @@ class Settings(BaseSettings):
     """0: any free one."""
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
     """Names other than loopback under which browsers may reach the server."""
+
+    tenant: str = Field(default=DEFAULT, pattern=NAME)
+    """Whose things commands on this machine are about; `shared`: the tools of all tenants."""
+    open_metrics: bool = False
+    """Answer `GET /metrics` to anybody, also where keys are needed: its figures name the tools of all tenants."""
+
+    oidc_issuer: str | None = Field(default=None, pattern=r"^https?://")
+    """Identity provider whose tokens are taken beside keys, as it calls itself; None: none."""
+    oidc_audience: str | None = None
+    """What its tokens for this server name as their audience."""
+    oidc_jwks_url: str | None = Field(default=None, pattern=r"^https?://")
+    """Where its keys are; None: where its own description says."""
+    oidc_algorithms: Annotated[tuple[str, ...], NoDecode] = ("RS256", "PS256", "ES256", "EdDSA", "Ed25519")
+    """That may sign them; only such as take public keys."""
+    oidc_user_claim: str = "sub"
+    oidc_tenant_claim: str | None = None
+    """Names the tenant, directly or by a path (`org.id`); None: all are of the default tenant."""
+    oidc_role_claim: str | None = None
+    """Holds the groups that `oidc_roles` knows, such as `realm_access.roles`."""
+    oidc_roles: Annotated[dict[str, Literal["user", "developer", "operator"]], NoDecode] = {}
+    """Group → role (`hone-admins=operator,hone-devs=developer`); of several the highest counts."""
+    oidc_default_role: Literal["user", "developer", "operator"] | None = "user"
+    """Of tokens without such a group; None, or `none`: they are refused."""
+
+    max_turns: int = Field(default=64, ge=1)
+    """Turns that run at a time in one process."""
+    max_waiting: int = Field(default=64, ge=0)
+    """Requests that wait for one of them to end; more are refused with 429."""
+    max_wait_s: float = Field(default=30.0, gt=0, le=600)
+    """Seconds that one waits at most."""
+    reader_stall_s: float = Field(default=60.0, gt=0, le=3600)
+    """Seconds in which a client must take some of its answer, or the connection is closed."""
+    key_requests_per_minute: int | None = Field(default=None, ge=1)
+    """Turns of one key, or of one user with a token, in each process; None: no bound. So with those below."""
+    key_tokens_per_minute: int | None = Field(default=None, ge=1)
+    key_concurrency: int | None = Field(default=None, ge=1)
+    tenant_requests_per_minute: int | None = Field(default=None, ge=1)
+    tenant_tokens_per_minute: int | None = Field(default=None, ge=1)
+    tenant_concurrency: int | None = Field(default=None, ge=1)
 
     max_steps: int = Field(default=6, ge=1, le=64)
     """Rounds of tool calls in one turn."""
@@ -99,6 +143,13 @@ class Settings(BaseSettings):
     """Seals the stored secrets of tools: 32 random bytes in base64; after it, with commas, keys that it has replaced. None:
     the file `master.key` in `home`, made on first use."""
 
+    when_busy: Literal["queue", "reject", "interrupt"] = "queue"
+    """What becomes of a message to a thread in which a turn runs, unless the request says otherwise: it waits, is refused (409), or
+    lets that turn end first."""
+    on_disconnect: Literal["detach", "cancel"] = "detach"
+    """What becomes of a turn whose client has gone: it goes on to its end, where the client finds it when it asks again, or it is
+    stopped as long as it has called nothing."""
+
     approval_ttl_s: float = Field(default=3600.0, gt=0, le=30 * 86_400)
     """Seconds in which a person may approve a call; then it is not run."""
     approvals_waived: Annotated[tuple[str, ...], NoDecode] = ()
@@ -111,7 +162,7 @@ class Settings(BaseSettings):
     log_format: Literal["json", "text"] | None = None
     """One JSON object per line, for collectors, or text for people; None: text on a terminal, else JSON."""
     metrics: bool = True
-    """Answer `GET /metrics`, for Prometheus, to whoever may use the server."""
+    """Answer `GET /metrics`, for Prometheus, to the server's operator; `open_metrics`: to anybody."""
 
     shutdown_grace_s: float = Field(default=20.0, ge=0, le=3600)
     """Seconds that running turns get to end once the server was told to stop."""
@@ -125,11 +176,39 @@ class Settings(BaseSettings):
         "outbound_ports",
         "approvals_waived",
         "trusted_tools",
+        "oidc_algorithms",
         mode="before",
     )
     @classmethod
     def _split(cls, value: Any) -> Any:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("oidc_roles", mode="before")
+    @classmethod
+    def _pairs(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        pairs = [part.partition("=") for part in value.split(",") if part.strip()]
+        return {group.strip(): role.strip() for group, _, role in pairs}
+
+    @field_validator("oidc_default_role", mode="before")
+    @classmethod
+    def _none(cls, value: Any) -> Any:
+        return None if value == "none" else value
+
+    @field_validator("oidc_algorithms")
+    @classmethod
+    def _asymmetric(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if name not in SIGNATURES:
+                raise ValueError(f"{name!r} is none that a token may be signed by; there are: {', '.join(SIGNATURES)}")
+        return names
+
+    @model_validator(mode="after")
+    def _for_somebody(self) -> Self:
+        if self.oidc_issuer is not None and not self.oidc_audience:
+            raise ValueError("oidc_issuer needs oidc_audience, or tokens for other servers would count here")
+        return self
 
     @field_validator("allowed_networks")
     @classmethod
@@ -172,7 +251,15 @@ class Settings(BaseSettings):
         return self.database_url or f"sqlite:///{(self.home / 'hone.db').resolve()}"
 
     @property
+    def presence(self) -> Path:
+        """Folder of the locks by which server processes know of one another: all those of a SQLite database share it."""
+        location = make_url(self.database)
+        of_file = location.get_backend_name() == "sqlite" and location.database not in (None, "", ":memory:")
+        return (Path(str(location.database)).parent if of_file else self.home) / "servers"
+
+    @property
     def thread_checkpoints(self) -> Path:
+        """Where they lie beside a SQLite database; a PostgreSQL database holds them itself."""
         return self.home / "threads.db"
 
 
@@ -188,6 +275,8 @@ def load_settings(**given: Any) -> Settings:
 
 def _explain(error: Any) -> str:
     name = ".".join(str(part) for part in error["loc"])
+    if not name:
+        return error["msg"].removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
         return f"{name}: no such setting; remove it from {CONFIG_FILE}"
     if error["loc"][:1] == ("master_key",):
@@ -242,10 +331,10 @@ def is_loopback(host: str) -> bool:
 
 def check_startable(settings: Settings, *, has_keys: bool = False) -> None:
     """What must hold before a port is opened. Raises: BadSettings: naming the setting and the remedy."""
-    if not has_keys and not is_loopback(settings.host):
+    if not has_keys and settings.oidc_issuer is None and not is_loopback(settings.host):
         raise BadSettings(
             f"host={settings.host!r} can be reached from other machines, and no keys exist: anyone could use it; "
-            "bind to 127.0.0.1, and put a proxy that checks who calls in front of it"
+            "make a key first (hone keys create NAME --role operator), or bind to 127.0.0.1"
         )
     trace_export()
     check_model_path(settings)

@@ -12,6 +12,7 @@ from aiolimiter import AsyncLimiter
 
 from tools.outcome import CallFault
 from tools.spec import CallStatus, ToolSpec
+from tools.tenancy import caller
 
 MINUTE_S = 60.0
 
@@ -38,9 +39,9 @@ class CallLimits:
     async def _enter(self, spec: ToolSpec, held: AsyncExitStack) -> None:
         # The place first: a call that never gets one has not used up the rate.
         if spec.max_concurrent is not None:
-            await held.enter_async_context(self._semaphore(spec.name, spec.max_concurrent))
+            await held.enter_async_context(self._semaphore(_whole_name(spec), spec.max_concurrent))
         if spec.max_per_minute is not None:
-            await self._limiter(spec.name, spec.max_per_minute).acquire()
+            await self._limiter(_whole_name(spec), spec.max_per_minute).acquire()
 
     def _semaphore(self, name: str, bound: int) -> asyncio.Semaphore:
         kept = self._places.get(name)
@@ -53,6 +54,12 @@ class CallLimits:
         if kept is None or kept[0] != bound:
             kept = self._rates[name] = (bound, AsyncLimiter(bound, MINUTE_S))
         return kept[1]
+
+
+def _whole_name(spec: ToolSpec) -> str:
+    """Tenants' tools of one name do not share its places; a tool of all tenants has one set of them."""
+    who = caller()
+    return spec.name if who is None or spec.is_shared else f"{who.tenant}/{spec.name}"
 
 
 def _refusal(spec: ToolSpec) -> str:

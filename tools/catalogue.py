@@ -5,16 +5,17 @@ The table itself is made by the database's migrations (or `tools.tables.metadata
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Numeric, Row, cast, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, Numeric, Row, cast, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from tools.errors import BadToolSpec, DuplicateTool, UnknownTool
+from tools.audit_trail import note
+from tools.errors import BadToolSpec, DuplicateTool, SharedTool, UnknownTool
 from tools.examples import example_problem
 from tools.json_schema import schema_problem
 from tools.postcondition import postcondition_problem
@@ -22,6 +23,7 @@ from tools.request_layout import layout_problem
 from tools.spec import ClientBackend, HttpBackend, SideEffect, ToolSpec
 from tools.split import LEARNT_ON_FIRST, is_set_apart
 from tools.tables import tool_holds, tools
+from tools.tenancy import SHARED, acting, caller, within
 from tools.typed_credentials import typed_credential
 
 RESERVED_NAMES = frozenset({"ask_user", "decline"})
@@ -81,7 +83,8 @@ class Catalogue:
     def __init__(self, engine: Engine, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._engine = engine
         self._now = now
-        self._usable = _Usable()
+        self._usable: dict[str | None, _Usable] = {}
+        """By tenant; the server itself sees all."""
 
     def add(self, spec: ToolSpec, *, replace: bool = False) -> ToolSpec:
         """Registers a tool; a definition that equals the newest version of its name makes no new one.
@@ -118,8 +121,10 @@ class Catalogue:
 
         Of a change, what is new is read and the rest is not.
         """
+        who = caller()
+        tenant = who.tenant if who is not None else None
         with self._engine.connect() as connection:
-            state, usable = _state(connection), self._usable
+            state, usable = _state(connection), self._usable.get(tenant, _Usable())
             if state != usable.state:
                 held = set(connection.execute(select(tool_holds.c.name)).scalars())
                 ids = connection.execute(select(tools.c.id).where(tools.c.active)).scalars().all()
@@ -127,7 +132,7 @@ class Catalogue:
                     connection, [id for id in ids if id not in usable.by_id]
                 )
                 found = sorted((spec for spec in by_id.values() if spec.name not in held), key=lambda spec: spec.name)
-                usable = self._usable = _Usable(state, by_id, tuple(found))
+                usable = self._usable[tenant] = _Usable(state, by_id, tuple(found))
         return usable.specs
 
     def registered(self) -> "list[ToolSpec]":
@@ -153,25 +158,71 @@ class Catalogue:
         Raises: UnknownTool: no active tool has that name.
         """
         statement = update(tools).where(tools.c.name == name, tools.c.active).values(active=False)
-        with self._engine.begin() as connection:
+        with self._engine.begin() as connection, _keeping(connection, name):
+            refuse_shared(connection, name)
             if not connection.execute(statement).rowcount:
                 raise UnknownTool(_unknown(connection, name))
             _note_change(connection)
             connection.execute(delete(tool_holds).where(tool_holds.c.name == name))
+            note(connection, "tool.removed", name)
+
+
+def _keeping(connection: Connection, name: str) -> AbstractContextManager[None]:
+    """The server's operator takes a tool away from all tenants, wherever they are at work themselves."""
+    who = caller()
+    return within(SHARED) if who is not None and who.keeps_shared and _is_shared(connection, name) else nullcontext()
+
+
+def _is_shared(connection: Connection, name: str) -> bool:
+    of_all = select(tools.c.id).where(tools.c.name == name, tools.c.active, tools.c.tenant == SHARED)
+    return connection.execute(of_all).first() is not None
+
+
+def refuse_shared(connection: Connection, name: str) -> None:
+    """Raises: SharedTool: a tool of that name is there for all tenants, and who acts is one of them."""
+    who = caller()
+    if who is None or who.tenant == SHARED:
+        return
+    if _is_shared(connection, name):
+        raise SharedTool(
+            f"{name!r} is a tool of all tenants, so no other tool has its name, and only the server's operator changes it, at "
+            f"work in the tenant {SHARED!r} (HONE_TENANT, x-hone-tenant); disabling it keeps it out of use for one tenant alone"
+        )
+
+
+def _refuse_taken(connection: Connection, name: str) -> None:
+    """Raises: DuplicateTool: a tenant has a tool of the name that one for all tenants is to have."""
+    who = caller()
+    if who is None or who.tenant != SHARED:
+        return
+    with acting(None):
+        theirs = select(tools.c.tenant).where(tools.c.name == name, tools.c.active, tools.c.tenant != SHARED)
+        taken = connection.execute(theirs).scalars().first()
+    if taken is not None:
+        raise DuplicateTool(
+            f"tenant {taken!r} has a tool named {name!r}; choose another name for the one of all tenants"
+        )
 
 
 def active_spec(connection: Connection, name: str) -> ToolSpec:
     """Raises: UnknownTool: no active tool has that name."""
-    row = connection.execute(select(tools.c.spec).where(tools.c.name == name, tools.c.active)).first()
+    row = connection.execute(_SPECS.where(tools.c.name == name, tools.c.active)).first()
     if row is None:
         raise UnknownTool(_unknown(connection, name))
-    return ToolSpec.model_validate(row.spec)
+    return _spec(row)
 
 
 def registered_specs(connection: Connection) -> list[ToolSpec]:
     """The active tools, by name."""
-    statement = select(tools.c.spec).where(tools.c.active).order_by(tools.c.name)
-    return [ToolSpec.model_validate(row.spec) for row in connection.execute(statement)]
+    return [_spec(row) for row in connection.execute(_SPECS.where(tools.c.active).order_by(tools.c.name))]
+
+
+_SPECS = select(tools.c.id, tools.c.tenant, tools.c.spec)
+
+
+def _spec(row: Row) -> ToolSpec:
+    spec = ToolSpec.model_validate(row.spec)
+    return spec.shared() if row.tenant == SHARED else spec
 
 
 def _state(connection: Connection) -> tuple[Any, ...]:
@@ -202,8 +253,8 @@ def _noted(connection: Connection) -> int:
 def _specs(connection: Connection, ids: Sequence[int]) -> dict[int, ToolSpec]:
     found: dict[int, ToolSpec] = {}
     for at in range(0, len(ids), _AT_ONCE):
-        statement = select(tools.c.id, tools.c.spec).where(tools.c.id.in_(ids[at : at + _AT_ONCE]))
-        found |= {row.id: ToolSpec.model_validate(row.spec) for row in connection.execute(statement)}
+        statement = _SPECS.where(tools.c.id.in_(ids[at : at + _AT_ONCE]))
+        found |= {row.id: _spec(row) for row in connection.execute(statement)}
     return found
 
 
@@ -240,10 +291,14 @@ def register_all(connection: Connection, specs: Sequence[ToolSpec], *, replace: 
 def register(connection: Connection, spec: ToolSpec, *, replace: bool, now: datetime) -> ToolSpec:
     """Writes one version within the caller's transaction and gives it as it is kept; a quarantine of what it replaces is over.
 
-    Raises: DuplicateTool: the name is active and `replace` is False.
+    Raises:
+        DuplicateTool: the name is active and `replace` is False.
+        SharedTool: a tool of all tenants has the name.
     """
+    refuse_shared(connection, spec.name)
+    _refuse_taken(connection, spec.name)
     newest = connection.execute(
-        select(tools).where(tools.c.name == spec.name).order_by(tools.c.version.desc()).limit(1)
+        select(tools).where(tools.c.name == spec.name, *_own()).order_by(tools.c.version.desc()).limit(1)
     ).first()
     if newest is not None and newest.active and not replace:
         raise DuplicateTool(
@@ -257,6 +312,8 @@ def register(connection: Connection, spec: ToolSpec, *, replace: bool, now: date
     _note_change(connection)
     if newest is not None and newest.sha256 == spec.sha256:
         connection.execute(update(tools).where(tools.c.id == newest.id).values(active=True))
+        if not newest.active:
+            note(connection, "tool.registered", spec.name, version=newest.version, sha256=spec.sha256)
         return spec
     connection.execute(update(tools).where(tools.c.name == spec.name, tools.c.active).values(active=False))
     connection.execute(
@@ -269,7 +326,15 @@ def register(connection: Connection, spec: ToolSpec, *, replace: bool, now: date
             created_at=now,
         )
     )
+    version = newest.version + 1 if newest is not None else 1
+    note(connection, "tool.registered", spec.name, version=version, sha256=spec.sha256)
     return spec
+
+
+def _own() -> list[ColumnElement[bool]]:
+    """Leaves the tools of all tenants out for whoever is not their keeper."""
+    who = caller()
+    return [] if who is None else [tools.c.tenant == who.tenant]
 
 
 def _check_reader(connection: Connection, name: str, reader: str) -> None:
@@ -296,6 +361,4 @@ def _version(row: Row) -> ToolVersion:
     created_at = row.created_at
     if created_at.tzinfo is None:  # SQLite keeps no offset; what was written is UTC
         created_at = created_at.replace(tzinfo=UTC)
-    return ToolVersion(
-        spec=ToolSpec.model_validate(row.spec), version=row.version, active=row.active, created_at=created_at
-    )
+    return ToolVersion(spec=_spec(row), version=row.version, active=row.active, created_at=created_at)

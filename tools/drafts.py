@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from sqlalchemy import Connection, Engine, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from tools.catalogue import check_spec, one_at_a_time, register_all
+from tools.catalogue import check_spec, one_at_a_time, refuse_shared, register_all
 from tools.errors import DuplicateTool, UnknownTool
 from tools.importers.survey import Skipped, Survey
 from tools.spec import ToolSpec
@@ -49,6 +49,7 @@ class Drafts:
             taken = _drafted(connection) | _registered(connection) if not replace else set[str]()
             for spec in found.tools:
                 check_spec(spec)
+                refuse_shared(connection, spec.name)
                 if spec.name in taken:
                     skipped.append(Skipped(spec.name, f"the name {spec.name!r} is taken; give a prefix, or replace it"))
                     continue

@@ -4,6 +4,7 @@ ToolError
 ├── BadToolSpec         a definition that cannot be registered
 ├── UnknownTool         no such tool
 ├── DuplicateTool       the name is taken
+├── SharedTool          it is there for all tenants, and one of them would change it or take its name
 ├── NotHeld             nothing is changed about the tool that could be shown or accepted
 ├── ImportFailed        a source of tools (MCP server, address, file) cannot be read
 │   └── BadImport       it was read, and is no description of tools, or not one that can be used as asked
@@ -36,6 +37,10 @@ class UnknownTool(ToolError):
 
 
 class DuplicateTool(ToolError):
+    pass
+
+
+class SharedTool(ToolError):
     pass
 
 

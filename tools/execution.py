@@ -8,6 +8,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -38,6 +39,7 @@ from tools.spec import (
     SideEffect,
     ToolSpec,
 )
+from tools.tenancy import SHARED, within
 from tools.transport import Outbound
 
 __all__ = ["CallResult", "Executor", "argument_errors"]
@@ -154,7 +156,8 @@ class Executor:
         result = await self._outcome(spec, arguments, call_id, answer)
         if result.status is CallStatus.OK and spec.postcondition is not None:
             try:
-                await self._confirm(spec.postcondition, arguments, call_id, result.content)
+                with keeper_of(spec):
+                    await self._confirm(spec.postcondition, arguments, call_id, result.content)
             except Unconfirmed as e:
                 result = _error(CallStatus.UNCONFIRMED, f"{unconfirmed(spec.name)} ({e}); it said: {result.content}")
         return replace(result, latency_ms=(self._clock() - started) * 1000)
@@ -173,7 +176,8 @@ class Executor:
         except Exception as e:  # a tool is foreign code: whatever it raises is its outcome, not our crash
             if limit.expired():
                 if isinstance(spec.backend, McpBackend):
-                    self._mcp.unanswered(spec.backend.server, began)
+                    with keeper_of(spec):
+                        self._mcp.unanswered(spec.backend.server, began)
                 late = f"{spec.name} gave no answer within {spec.timeout_s:g} s"
                 return _told(spec, CallFault(CallStatus.TIMEOUT, late, may_have_run=True))
             # A function of ours has answered by what it raised; a connection has only broken.
@@ -217,10 +221,14 @@ class Executor:
     async def _call(self, spec: ToolSpec, arguments: dict[str, Any], call_id: str, answer: Answer | None) -> str:
         match spec.backend:
             case HttpBackend() as backend:
-                return await self._http.call(spec, backend, arguments, call_id=call_id)
+                with keeper_of(spec):
+                    return await self._http.call(spec, backend, arguments, call_id=call_id)
             case McpBackend() as backend:
                 repeatable = spec.side_effect is not SideEffect.WRITE
-                return await self._mcp.call(backend, arguments, tool=spec.name, repeatable=repeatable, answer=answer)
+                with keeper_of(spec):
+                    return await self._mcp.call(
+                        backend, arguments, tool=spec.name, repeatable=repeatable, answer=answer
+                    )
             case BuiltinBackend(function=name):
                 return await self._call_builtin(name, arguments)
             case PythonBackend(function=name):
@@ -236,6 +244,12 @@ class Executor:
         # In a thread, since it may wait for a disk; built-ins bound their own work, for a thread cannot be stopped.
         result = await asyncio.to_thread(function, **arguments)
         return json.dumps(result, ensure_ascii=False, allow_nan=False)
+
+
+def keeper_of(spec: ToolSpec) -> AbstractContextManager[None]:
+    """Whose secrets, connections and other tools a call may use while the block runs: a tool of all tenants brings its own,
+    and never sees the caller's; a tenant's tool has those of its tenant."""
+    return within(SHARED) if spec.is_shared else nullcontext()
 
 
 def _find_none(name: str) -> ToolSpec:

@@ -16,7 +16,8 @@ from pydantic import ValidationError
 from sqlalchemy import Connection, Engine, Row, delete, insert, select
 from sqlalchemy.exc import IntegrityError
 
-from tools.catalogue import active_spec, check_spec, one_at_a_time, register_all, registered_specs
+from tools.audit_trail import note
+from tools.catalogue import active_spec, check_spec, one_at_a_time, refuse_shared, register_all, registered_specs
 from tools.errors import BadToolSpec, NotHeld
 from tools.importers.survey import Survey
 from tools.mcp_definition import Definition, difference, digest, redefined
@@ -24,6 +25,7 @@ from tools.mcp_session import McpServer
 from tools.spec import McpBackend, ToolSpec
 from tools.suspicion import Suspicion, suspicions
 from tools.tables import tool_holds
+from tools.tenancy import SHARED, caller
 
 
 class ToolState(StrEnum):
@@ -79,7 +81,10 @@ class Holds:
         """
         # Two processes may see the same change at once: what one of them writes is what the other would have.
         with contextlib.suppress(IntegrityError), self._engine.begin() as connection:
+            who = caller()
             for spec in registered_specs(connection):
+                if spec.is_shared and who is not None and who.tenant != SHARED:
+                    continue  # a tenant's connection says nothing of what is not the tenant's
                 backend = spec.backend
                 if isinstance(backend, McpBackend) and backend.server == server and backend.definition is not None:
                     self._compare(connection, spec.name, backend.definition, offered.get(backend.remote_name))
@@ -119,6 +124,7 @@ class Holds:
             BadToolSpec: what is offered cannot be registered.
         """
         with self._engine.begin() as connection:
+            refuse_shared(connection, name)
             spec = active_spec(connection, name)
             change = self._change(connection, spec)
             if change.new is None:
@@ -130,6 +136,7 @@ class Holds:
                 raise BadToolSpec(f"what the server offers for {name!r} is no tool: {_first(e)}") from e
             check_spec(accepted)
             register_all(connection, [accepted], replace=True, now=self._now())
+            note(connection, "tool.accepted", name, sha256=accepted.sha256)
         return accepted
 
     def disable(self, name: str, *, reason: str = "switched off") -> None:
@@ -138,6 +145,7 @@ class Holds:
             active_spec(connection, name)
             _release(connection, name, ToolState.DISABLED)
             self._hold(connection, name, ToolState.DISABLED, reason)
+            note(connection, "tool.disabled", name)
 
     def enable(self, name: str) -> None:
         """Ends what `disable` began; a quarantine stays.
@@ -147,6 +155,7 @@ class Holds:
         with self._engine.begin() as connection:
             active_spec(connection, name)
             _release(connection, name, ToolState.DISABLED)
+            note(connection, "tool.enabled", name)
 
     def _compare(self, connection: Connection, name: str, pinned: Definition, now: Definition | None) -> None:
         row = _quarantine(connection, name)

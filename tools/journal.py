@@ -21,6 +21,7 @@ from typing import Any, Literal
 from sqlalchemy import ColumnElement, Connection, Engine, Row, and_, delete, func, insert, or_, select, text, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
+from tools import audit_trail
 from tools.errors import BadRetention, CallNotFound, CallNotUnknown, JournalUnavailable
 from tools.outcome import NO_CONTENT, CallResult, error_text, storable, unknown_effect
 from tools.spec import CallStatus, SideEffect, ToolSpec
@@ -63,6 +64,8 @@ class CallRecord:
     content: str | None
     """What the policy was shown."""
     latency_ms: float | None
+    tenant: str
+    """Whose turn made it."""
     started_at: datetime
     deadline: datetime
     """No process is still at it after this."""
@@ -214,6 +217,8 @@ class Journal:
         )
         with self._transaction() as connection:
             settled = connection.execute(statement).rowcount == 1
+            if settled:
+                audit_trail.note(connection, "tool_call.settled", call_id, status=outcome.value)
         record = self.get(call_id)
         if not settled:
             raise CallNotUnknown(f"tool call {call_id!r} is {record.status}: only an unknown one can be settled")
@@ -229,7 +234,9 @@ class Journal:
         is_over = _calls.status.not_in((STARTED, CallStatus.UNKNOWN.value))
         ended = func.coalesce(_calls.settled_at, _calls.finished_at)
         with self._transaction() as connection:
-            return connection.execute(delete(tool_calls).where(is_over, ended < before)).rowcount
+            removed = connection.execute(delete(tool_calls).where(is_over, ended < before)).rowcount
+            audit_trail.note(connection, "tool_calls.purged", before.isoformat(), removed=removed)
+        return removed
 
     def _row(self, spec: ToolSpec, arguments: Mapping[str, Any], call_id: str, owner: str) -> dict[str, Any]:
         return {
@@ -354,6 +361,7 @@ def _record(row: Row[Any]) -> CallRecord:
         attempts=row.attempts,
         content=row.content,
         latency_ms=row.latency_ms,
+        tenant=row.tenant,
         started_at=_utc(row.started_at),
         deadline=_utc(row.deadline),
         finished_at=_utc_or_none(row.finished_at),

@@ -26,6 +26,7 @@ from tools.question import Answer, Question
 from tools.redaction import Redaction
 from tools.request_secrets import server_uses
 from tools.spec import CallStatus, McpBackend, McpStdioServer
+from tools.tenancy import caller
 from tools.transport import Outbound
 
 DefinitionWatch: TypeAlias = Callable[[McpServer, Mapping[str, Definition]], Awaitable[None]]
@@ -264,4 +265,6 @@ def _compact(text: str) -> str:
 
 
 def _key(server: McpServer) -> str:
-    return server.model_dump_json()
+    """Each tenant has its own session, opened with its own secrets, also where the definitions are the same."""
+    who = caller()
+    return f"{who.tenant if who is not None else ''} {server.model_dump_json()}"

@@ -29,6 +29,11 @@ class Presence:
         """True: it was a process of this home and has ended. False: it lives, or nobody here can say."""
         return owner != self.owner and _is_free(self._folder / f"{owner}{SUFFIX}")
 
+    def is_here(self, owner: str) -> bool:
+        """True: it is a process of this home and lives. False: it has ended, or is not of this home."""
+        path = self._folder / f"{owner}{SUFFIX}"
+        return owner == self.owner or (path.exists() and not _is_free(path))
+
     def sweep(self, wanted: Collection[str]) -> None:
         """Forgets the processes that have ended, except those in `wanted`."""
         for path in self._folder.glob(f"*{SUFFIX}"):

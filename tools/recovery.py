@@ -17,6 +17,7 @@ from tools.journal import CallRecord, Journal
 from tools.outcome import CallResult
 from tools.presence import Presence
 from tools.spec import SideEffect, ToolSpec
+from tools.tenancy import for_tenant
 
 log = structlog.get_logger(__name__)
 
@@ -74,7 +75,8 @@ class Recovery:
 
         async def run(record: CallRecord, spec: ToolSpec) -> None:
             async with gate:
-                result = await self._caller.run(spec, record.arguments, call_id=record.call_id)
+                with for_tenant(record.tenant):
+                    result = await self._caller.run(spec, record.arguments, call_id=record.call_id)
             log.info("tool call run again", call=record.call_id, tool=record.tool, status=result.status)
 
         await asyncio.gather(*(run(record, spec) for record, spec in left))
@@ -99,7 +101,8 @@ class Recovery:
         if record.side_effect is SideEffect.WRITE or record.started_at + KEY_LIFE < self._now():
             return None
         try:
-            spec = self._catalogue.get(record.tool)
+            with for_tenant(record.tenant):
+                spec = self._catalogue.get(record.tool)
         except UnknownTool:
             return None
         return spec if spec.sha256 == record.tool_sha256 else None

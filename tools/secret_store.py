@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import Connection, Engine, Row
 
+from tools.audit_trail import note
 from tools.envelope import MasterKey, Sealed, rewrap, seal, unseal
 from tools.errors import BadSecret, SecretError, SecretLocked, UnknownSecret
 from tools.master_keys import MasterKeys
@@ -21,6 +22,7 @@ from tools.redaction import MIN_CHARS
 from tools.secret_bounds import Bounds
 from tools.spec import SecretName
 from tools.tables import secrets
+from tools.tenancy import acting
 
 MAX_CHARS = 8192
 """More than servers take in one header."""
@@ -100,6 +102,7 @@ class SecretStore:
             sealed = seal(value, name, version, key)
             row = {"name": name, "version": version, "created_at": now, **_columns(sealed), **_kept(bounds)}
             connection.execute(sa.insert(secrets).values(row))
+            note(connection, "secret.set", name, version=version, **_kept(bounds))
         return StoredSecret(name, version, _utc(first) if first is not None else now, now, opens=True, bounds=bounds)
 
     def bind(self, name: str, *, hosts: Sequence[str], tools: Sequence[str] = ()) -> Bounds:
@@ -119,6 +122,7 @@ class SecretStore:
             bounds = _renewed(name, row, hosts, tools)
             this = (secrets.c.name == name) & _LIVE
             connection.execute(sa.update(secrets).where(this).values(_kept(bounds)))
+            note(connection, "secret.bound", name, **_kept(bounds))
         return bounds
 
     def bounds(self, name: str) -> Bounds | None:
@@ -173,9 +177,10 @@ class SecretStore:
                 if name not in stored:
                     raise UnknownSecret(_unknown(name, stored))
                 _retire(connection, name, self._now())
+                note(connection, "secret.removed", name)
 
     def rotate_key(self) -> Rotation:
-        """Wraps every data key with a new master key, all in one transaction; values stay as they are.
+        """Wraps every data key, of all tenants, with a new master key, all in one transaction; values stay as they are.
 
         The new key is written down before any row needs it, and the old ones stay: whenever this is cut short, each
         row opens with a key that is there.
@@ -184,7 +189,7 @@ class SecretStore:
             SecretLocked: a secret does not open now, so it would not afterwards; nothing is changed.
             BadMasterKey: the keys cannot be read, or there is none to change to.
         """
-        with self._engine.begin() as connection:
+        with self._engine.begin() as connection, acting(None):
             _take_turns(connection)
             rows = _rows(connection, _LIVE)
             old = self._keys_for(rows)
@@ -194,8 +199,11 @@ class SecretStore:
             moving = [row for row in rows if row.key_id != new.id]
             for row in moving:
                 sealed = rewrap(_sealed(row), row.name, row.version, old=old[row.key_id], new=new)
-                this = (secrets.c.name == row.name) & (secrets.c.version == row.version)
+                this = (secrets.c.tenant == row.tenant) & (secrets.c.name == row.name)
+                this &= secrets.c.version == row.version
                 connection.execute(sa.update(secrets).where(this).values(_columns(sealed)))
+        with self._engine.begin() as connection:
+            note(connection, "secrets.key_rotated", new.id, rewrapped=len(moving))
         return Rotation(new.id, len(moving))
 
     def problem(self) -> str | None:

@@ -18,6 +18,7 @@ from tools.errors import BadSecret, SecretError
 from tools.outcome import failure
 from tools.secret_bounds import Bounds
 from tools.secret_store import SecretStore
+from tools.tenancy import DEFAULT, SHARED, caller
 
 PREFIX = "HONE_SECRET_"
 HOSTS_PREFIX = "HONE_HOSTS_"
@@ -65,6 +66,9 @@ class EnvironmentSecrets:
         return self._bounds(name) if self._value(name) else None
 
     def _value(self, name: str) -> str:
+        who = caller()
+        if who is not None and who.tenant not in (DEFAULT, SHARED):
+            return ""  # the environment is the operator's: other tenants have what they have stored
         return self._environment.get(PREFIX + name, "").strip()
 
     def _bounds(self, name: str) -> Bounds:

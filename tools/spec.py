@@ -7,9 +7,9 @@ speaks of a `ToolSpec`.
 import hashlib
 import json
 from enum import StrEnum
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, StringConstraints
 
 from tools.examples import Example
 
@@ -296,6 +296,19 @@ class ToolSpec(_Frozen):
     tags: tuple[Tag, ...] = Field(default=(), max_length=32, exclude_if=lambda value: not value)
     examples: tuple[Example, ...] = Field(default=(), max_length=200, exclude_if=lambda value: not value)
     """Utterances and what is right for each; they become cases to learn and to measure on (`tools.curriculum`)."""
+    _is_shared: bool = PrivateAttr(default=False)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether it is there for all tenants: its calls then use the shared secrets, not the caller's. Not part of the
+        definition; the catalogue says it."""
+        return self._is_shared
+
+    def shared(self) -> Self:
+        """The same tool, as one for all tenants."""
+        made = self.model_copy()
+        made._is_shared = True
+        return made
 
     @property
     def required(self) -> tuple[str, ...]:

@@ -5,14 +5,17 @@ command line, before a restart, by nobody having said anything in time) is found
 """
 
 import asyncio
+from contextlib import AbstractContextManager
 
 import structlog
 
+from runtime.agent.running import RunningTurn
 from runtime.agent.threads import Threads
-from runtime.agent.turns import RunningTurn, Turns
+from runtime.agent.turns import Turns
 from runtime.approvals.schema import Approval, Verdict
 from runtime.approvals.store import ApprovalStore
-from runtime.errors import Stopping, told
+from runtime.errors import Stopping, ThreadBusy, told
+from tools.tenancy import Caller, acting, caller
 
 log = structlog.get_logger(__name__)
 
@@ -40,16 +43,23 @@ class Answers:
 
         Args: thread_id: the thread from which the answer comes; None: from somebody who may speak for all.
 
-        Raises: ApprovalNotFound, ApprovalSpent, ApprovalExpired, Stopping: nothing was changed.
+        Raises: ApprovalNotFound, ApprovalSpent, ApprovalExpired, ThreadBusy, Stopping: nothing was changed.
         """
         self._turns.check_takes_turns()
         asked = await asyncio.to_thread(self._store.get, approval_id)
-        thread = await self._threads.hold(asked.thread_id)
+        with _asker(asked):
+            thread = await self._threads.hold(asked.thread_id)
+        answerer = caller()
+
+        def take() -> Approval:
+            with acting(answerer):  # the turn goes on in the name of whoever it is of
+                return self._store.decide(approval_id, verdict, via=via, thread_id=thread_id)
+
         try:
-            given = await asyncio.to_thread(self._store.decide, approval_id, verdict, via=via, thread_id=thread_id)
-            return await self._turns.go_on(thread, given)
+            with _asker(asked):
+                return await self._turns.decide(thread, asked, take)
         except BaseException:
-            await self._threads.close(thread, reply=None, length=0)
+            self._threads.close(thread)
             raise
 
     async def run(self) -> None:
@@ -78,11 +88,12 @@ class Answers:
 
     async def _see_to(self, due: Approval) -> None:
         try:
-            turn = await self._go_on(due)
-            if turn is not None:
-                await turn.result()
-        except Stopping:
-            return  # it goes on at the next start
+            with _asker(due):
+                turn = await self._go_on(due)
+                if turn is not None:
+                    await turn.result()
+        except (Stopping, ThreadBusy):
+            return  # it goes on at the next start, or when the turn of another process has ended
         except Exception as e:  # the turn's own failure is on record; the next look tries what has not begun
             self._complain(f"the turn {due.trace_id} that waited failed", e)
 
@@ -101,7 +112,11 @@ class Answers:
             if now.settled_at is None:
                 return await self._turns.go_on(thread, now)
         except BaseException:
-            await self._threads.close(thread, reply=None, length=0)
+            self._threads.close(thread)
             raise
-        await self._threads.close(thread, reply=None, length=0)
+        self._threads.close(thread)
         return None
+
+
+def _asker(asked: Approval) -> AbstractContextManager[None]:
+    return acting(Caller(asked.tenant, asked.user))

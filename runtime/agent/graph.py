@@ -2,12 +2,15 @@
 
 START ─▶ resume ─▶ decide ─▶ check ──▶ END
              │      ▲ │ ▲     │ │
-             ▼      │ │ └─────┘ ├──────────▶ execute ──▶ END (limit, or a tool asks the user)
+             ▼      │ │ └─────┘ ├──────────▶ execute or act ──▶ END (limit, or a tool asks the user)
             END     │ ▼         └▶ approve ──▶ │
                     │ END (too late)           │
                     └──────────────────────────┘
 
-`approve` is where a turn may wait for a person, once for each call that needs it, for as long as it takes.
+`approve` is where a turn may wait for a person, once for each call that needs it, for as long as it takes. `act` is `execute` for
+calls that do not merely read. The graph stops before it, so that a thread checkpoint holds the decision: whatever dies from there
+on, the turn goes on with these very calls and not with others that might come to mind. Its caller lets it go on at once. A turn
+that only reads is kept at its end alone: begun anew, it changes nothing twice.
 """
 
 from typing import Any, Literal, TypeAlias
@@ -19,6 +22,8 @@ from langgraph.graph.state import CompiledStateGraph
 from runtime.agent.nodes import Nodes
 from runtime.agent.state import AgentState, Limits, TurnContext, next_ask
 
+ACT: Literal["act"] = "act"
+
 AgentGraph: TypeAlias = CompiledStateGraph[AgentState, TurnContext, AgentState, AgentState]
 
 
@@ -29,27 +34,31 @@ def build_graph(nodes: Nodes, checkpointer: BaseCheckpointSaver[Any] | None = No
     graph.add_node("check", nodes.check)
     graph.add_node("approve", nodes.approve)
     graph.add_node("execute", nodes.execute)
+    graph.add_node(ACT, nodes.execute)
     graph.add_edge(START, "resume")
     graph.add_conditional_edges("resume", after_execute, ["decide", END])
     graph.add_conditional_edges("decide", after_decide, ["check", END])
-    graph.add_conditional_edges("check", after_check, ["decide", "approve", "execute", END])
-    graph.add_conditional_edges("approve", after_approve, ["approve", "execute"])
+    graph.add_conditional_edges("check", after_check, ["decide", "approve", "execute", ACT, END])
+    graph.add_conditional_edges("approve", after_approve, ["approve", "execute", ACT])
     graph.add_conditional_edges("execute", after_execute, ["decide", END])
-    return graph.compile(checkpointer=checkpointer)
+    graph.add_conditional_edges(ACT, after_execute, ["decide", END])
+    return graph.compile(checkpointer=checkpointer, interrupt_before=[ACT] if checkpointer is not None else None)
 
 
 def after_decide(state: AgentState) -> Literal["check", "__end__"]:
     return "check" if state["reply"] is None else "__end__"
 
 
-def after_check(state: AgentState) -> Literal["decide", "approve", "execute", "__end__"]:
+def after_check(state: AgentState) -> Literal["decide", "approve", "execute", "act", "__end__"]:
     if state["reply"] is not None:
         return "__end__"
     return "decide" if state["repair"] else after_approve(state)
 
 
-def after_approve(state: AgentState) -> Literal["approve", "execute"]:
-    return "execute" if next_ask(state) is None else "approve"
+def after_approve(state: AgentState) -> Literal["approve", "execute", "act"]:
+    if next_ask(state) is not None:
+        return "approve"
+    return ACT if state.get("acts", True) else "execute"  # one that an older version left waiting does not say
 
 
 def after_execute(state: AgentState) -> Literal["decide", "__end__"]:

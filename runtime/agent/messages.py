@@ -34,9 +34,11 @@ _LARGEST_INT = 2**63 - 1
 _DEEPEST = 100
 """Levels of objects and lists in one value; a thread checkpoint takes some more, which the messages round it need."""
 
-StopReason: TypeAlias = Literal["step_limit", "token_limit", "time_limit", "cut", "invalid_output", "adapter_gone"]
+StopReason: TypeAlias = Literal[
+    "step_limit", "token_limit", "time_limit", "cut", "invalid_output", "adapter_gone", "interrupted"
+]
 """Why a turn ended without a decision to end it; `cut` is an output that ran into its token limit, `adapter_gone` a turn
-that waited longer than the adapter that it began with was kept."""
+that waited longer than the adapter that it began with was kept, `interrupted` one that gave way to a newer message."""
 
 _STOP_TEXT: Mapping[StopReason, str] = {
     "step_limit": "I stopped: this took more steps than one turn may have.",
@@ -44,6 +46,7 @@ _STOP_TEXT: Mapping[StopReason, str] = {
     "token_limit": "I stopped: this took more words than one turn may have.",
     "cut": "",
     "adapter_gone": "",
+    "interrupted": "I stopped here, since there was something newer.",
     "invalid_output": "Sorry, I could not work out how to do that. Could you put it another way?",
 }
 

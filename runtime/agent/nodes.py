@@ -134,7 +134,8 @@ class Nodes:
             text="",
             decision=Execute(calls=(asked.call,)),
         )
-        pending = _pending(span.id, Execute(calls=(asked.call,)))
+        # of whatever run: the call is given, not decided, and may have been made
+        pending = _pending(span.id, Execute(calls=(asked.call,)), run=1)
         state = {**state, "spans": [span.model_dump(mode="json")]}
         # the approval that the call had, if it needed one, was for the call that asked: a new one would need its own
         is_free = self._consent.why(spec, tainted=is_tainted(state["messages"])) is None
@@ -188,6 +189,7 @@ class Nodes:
         )
         return {
             "spans": [*state["spans"], span.model_dump(mode="json")],
+            "run": context.run,
             "repair": [],
             "dropped": dropped,
             "cut": completion.finish_reason == "length",
@@ -203,10 +205,12 @@ class Nodes:
         if not isinstance(decision, Execute):
             reply = reply_to(decision)
             return _end(state, reply if not state["cut"] else stopped_reply(decision.kind, "cut", reply.text))
-        pending = _pending(span["id"], decision)
+        pending = _pending(span["id"], decision, run=state["run"])
         faults = [argument_errors(runtime.context.specs[p.call.name].parameters, p.call.arguments) for p in pending]
         if any(faults):
             return self._refuse_calls(state, pending, faults, runtime.context)
+        if runtime.context.stops():
+            return _end(state, stopped_reply(decision.kind, "interrupted"))
         if isinstance(runtime.context.specs[pending[0].call.name].backend, ClientBackend):
             return _end(state, reply_to(decision, pending))
         asks = self._consent.asks(
@@ -215,7 +219,8 @@ class Nodes:
             tainted=is_tainted(state["messages"]),
             thread_id=runtime.context.thread_id,
         )
-        return {"asks": [ask.model_dump(mode="json") for ask in asks], "consents": {}}
+        acts = any(runtime.context.specs[p.call.name].side_effect is not SideEffect.READ for p in pending)
+        return {"acts": acts, "asks": [ask.model_dump(mode="json") for ask in asks], "consents": {}}
 
     async def approve(self, state: AgentState) -> dict[str, Any]:
         """Waits for a person's answer on one call.
@@ -228,11 +233,14 @@ class Nodes:
         return {"consents": {**state["consents"], ask["call_id"]: answer}}
 
     async def execute(self, state: AgentState, runtime: Runtime[TurnContext]) -> dict[str, Any]:
-        """Runs the calls of the last decision and shows their results to the policy."""
+        """Runs the calls of the last decision and shows their results to the policy.
+
+        Two nodes of the graph: before the one for calls that act, the turn's state is kept for good.
+        """
         span = state["spans"][-1]
         decision = load_decision(span["decision"])
         assert isinstance(decision, Execute)  # the graph leads here from a checked execute only
-        pending = _pending(span["id"], decision)
+        pending = _pending(span["id"], decision, run=state.get("run", 1))
         return self._after(state, pending, await self._run(pending, state, runtime.context), runtime.context)
 
     def _after(
@@ -252,6 +260,8 @@ class Nodes:
         if not context.can_decide:
             told = "\n".join(f"{part.outcome.call.name}: {part.outcome.content}" for part in ran)
             return {**changed, **_end(state, stopped_reply(DecisionKind.EXECUTE, "adapter_gone", told))}
+        if context.stops():
+            return {**changed, **_end(state, stopped_reply(DecisionKind.EXECUTE, "interrupted"))}
         reason = stop_reason(state, self._limits, is_late=_is_late(context))
         return changed if reason is None else {**changed, **_end(state, stopped_reply(DecisionKind.EXECUTE, reason))}
 
@@ -395,10 +405,13 @@ def _is_late(context: TurnContext) -> bool:
     return asyncio.get_running_loop().time() >= context.deadline
 
 
-def _pending(span_id: str, decision: Execute) -> tuple[PendingCall, ...]:
-    """Calls with ids that stay the same when a node is run again, so that a tool may tell a repetition."""
+def _pending(span_id: str, decision: Execute, *, run: int) -> tuple[PendingCall, ...]:
+    """Calls with ids that stay the same when a node is run again, so that a tool may tell a repetition.
+
+    Args: run: in which the decision was made.
+    """
     trace, _, index = span_id.rpartition(".")
-    begins = call_prefix(trace)
+    begins = call_prefix(trace) if run == 1 else f"{call_prefix(trace)}r{run}_"
     return tuple(PendingCall(id=f"{begins}{index}_{n}", call=call) for n, call in enumerate(decision.calls))
 
 

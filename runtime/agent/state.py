@@ -3,7 +3,7 @@
 The state is plain JSON data, so that a thread checkpoint can be read by any later version.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypedDict
@@ -37,6 +37,11 @@ class AgentState(TypedDict):
     """A faulty output and what is wrong with it, shown once to the policy and then forgotten."""
     repairs: int
     """Faulty outputs in this turn."""
+    run: int
+    """In which run of the turn the last decision was made (`Admission.runs`). Ids of calls name it, so that a decision that is made
+    anew is not taken for the one that was lost."""
+    acts: bool
+    """The last decision holds calls that do not merely read: it is kept for good before any of them runs."""
     cut: bool
     """The last output ran into its token limit."""
     dropped: int
@@ -74,6 +79,10 @@ class TurnContext:
     specs: Mapping[str, ToolSpec]
     deadline: float
     """Of the event loop's clock: no call of the policy goes on for longer."""
+    run: int = 1
+    """Which run of the turn this is, 1-based."""
+    stops: Callable[[], bool] = bool
+    """Whether the turn is to end as soon as no call is under way."""
     can_decide: bool = True
     """False: the turn waited, and the adapter that it began with is gone. Its calls are run, and then it ends."""
 

@@ -7,10 +7,12 @@ over, so a turn that failed half-way leaves nothing behind.
 
 import asyncio
 import contextlib
+import hashlib
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Any
 from weakref import WeakValueDictionary
 
 import sqlalchemy as sa
@@ -21,6 +23,7 @@ from runtime.agent.tables import thread_heads
 from runtime.database import reading, utc_now, writing
 from runtime.decision import DecisionKind
 from runtime.errors import ThreadBusy
+from tools.tenancy import DEFAULT, caller
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,8 @@ class Head:
     length: int
     is_last: bool
     """False: the thread has gone on since."""
+    seq: int
+    """Order in which heads were written."""
 
 
 class HeadStore:
@@ -53,9 +58,10 @@ class HeadStore:
         later = thread_heads.alias()
         c = thread_heads.c
         longest = sa.select(sa.func.max(later.c.length)).where(later.c.thread_id == c.thread_id).scalar_subquery()
-        query = sa.select(c.thread_id, c.digest, c.length, c.length == longest).where(condition).order_by(c.seq.desc())
+        query = sa.select(c.thread_id, c.digest, c.length, c.length == longest, c.seq).where(condition)
         with reading(self._engine) as connection:
-            return [Head(row[0], row[1], row[2], bool(row[3])) for row in connection.execute(query.limit(50))]
+            rows = connection.execute(query.order_by(c.seq.desc()).limit(50))
+            return [Head(row[0], row[1], row[2], bool(row[3]), row[4]) for row in rows]
 
     def advance(self, thread_id: str, begin: int, length: int, digests: Sequence[str]) -> None:
         """The thread went on from `begin` messages to `length`; heads of a branch left behind are forgotten."""
@@ -79,6 +85,8 @@ class OpenThread:
     digest: str
     """Of what the client has seen, the new messages included."""
     lock: asyncio.Lock = field(repr=False)
+    last_head: int | None = None
+    """`seq` of the thread's newest head when it was read; None: it had none."""
     is_silent: bool = False
     """The client has said nothing, so it may never see the reply."""
 
@@ -89,6 +97,16 @@ class OpenThread:
     @property
     def new(self) -> list[Message]:
         return self.messages[self.begin :]
+
+    def kept(self) -> dict[str, Any]:
+        """What `Threads.reopen` needs, as JSON data."""
+        return {
+            "system": self.system,
+            "messages": self.new,
+            "begin": self.begin,
+            "digest": self.digest,
+            "is_silent": self.is_silent,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +130,8 @@ class _Past:
     head: Head | None
     new: list[Message]
     """What the request adds to the past."""
+    last: int | None
+    """`seq` of the thread's newest head."""
 
 
 class Threads:
@@ -120,18 +140,24 @@ class Threads:
     Args:
         heads: where heads are kept.
         remembered: gives the system text and the messages of a thread as its last turn left them.
+        is_held: whether a turn runs in a thread, in whatever process.
     """
 
     def __init__(
-        self, heads: HeadStore, remembered: Callable[[str], Awaitable[tuple[str | None, list[Message]]]]
+        self,
+        heads: HeadStore,
+        remembered: Callable[[str], Awaitable[tuple[str | None, list[Message]]]],
+        *,
+        is_held: Callable[[str], bool] = lambda thread_id: False,
     ) -> None:
         self._heads = heads
         self._remembered = remembered
+        self._is_held = is_held
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def open(self, messages: Sequence[Message], thread_id: str | None) -> OpenThread:
-        """Finds or makes the thread of a request and holds it; `close` must follow."""
-        past = await (self._recognise(messages) if thread_id is None else self._named(messages, thread_id))
+        """Finds or makes the thread of a request and holds it; `close` must follow. Args: thread_id: as the client names it."""
+        past = await (self._recognise(messages) if thread_id is None else self._named(messages, own_thread(thread_id)))
         try:
             return await self._continue(past, messages)
         except BaseException:
@@ -154,7 +180,7 @@ class Threads:
         head = heads[0] if heads else None
         if head is not None and head.length == len(past.messages) and known[: head.length] == past.messages:
             digest = extend_digest(head.digest, told)
-            return OpenThread(past.thread_id, system or past.system, conversation, head.length, digest, lock)
+            return OpenThread(past.thread_id, system or past.system, conversation, head.length, digest, lock, head.seq)
         lock.release()
         fresh = new_thread_id()
         lock = self._lock(fresh)
@@ -168,39 +194,71 @@ class Threads:
         await lock.acquire()
         try:
             heads = await asyncio.to_thread(self._heads.of_thread, thread_id)
-            opened = await self._continue(_Past(thread_id, lock, heads[0] if heads else None, []), [])
+            opened = await self._continue(_Past(thread_id, lock, heads[0] if heads else None, [], _last(heads)), [])
             return replace(opened, is_silent=True)
         except BaseException:
             lock.release()
             raise
 
+    async def reopen(self, thread_id: str, kept: Mapping[str, Any]) -> OpenThread:
+        """The thread as it was opened for a turn that is on record as running in it, held again; `close` must follow.
+
+        Args: kept: what `OpenThread.kept` gave.
+        """
+        lock = self._lock(thread_id)
+        await lock.acquire()
+        try:
+            _, known = await self._remembered(thread_id)
+        except BaseException:
+            lock.release()
+            raise
+        begin = kept["begin"]
+        return OpenThread(
+            thread_id=thread_id,
+            system=kept["system"],
+            messages=[*known[:begin], *kept["messages"]],
+            begin=begin,
+            digest=kept["digest"],
+            lock=lock,
+            is_silent=kept["is_silent"],
+        )
+
+    def is_busy(self, thread_id: str) -> bool:
+        """Whether somebody holds the thread in this process."""
+        lock = self._locks.get(thread_id)
+        return lock is not None and lock.locked()
+
     @contextlib.asynccontextmanager
     async def alone(self, thread_id: str) -> AsyncIterator[None]:
         """The thread held, without a turn. Raises: ThreadBusy: one runs in it."""
         lock = self._lock(thread_id)
-        if lock.locked():
+        if lock.locked() or await asyncio.to_thread(self._is_held, thread_id):
             raise ThreadBusy(f"a turn of thread {thread_id!r} is running; try again when it has ended")
         async with lock:
             yield
 
-    async def close(self, thread: OpenThread, *, reply: Reply | None, length: int) -> None:
-        """Lets the thread go. With a reply, the turn becomes the thread's past; without, it never was."""
-        try:
-            if reply is not None:
-                seen = [extend_digest(thread.digest, [reply_message(reply)])]
-                if thread.is_silent:
-                    seen.insert(0, thread.digest)
-                if reply.decision is DecisionKind.REFUSE:
-                    # OpenAI's shape has a refusal beside an empty content, and many clients send back the content alone
-                    seen.append(extend_digest(thread.digest, [{"role": "assistant", "content": ""}]))
-                await asyncio.to_thread(self._heads.advance, thread.thread_id, thread.begin, length, seen)
-        finally:
-            thread.lock.release()
+    def advance(self, thread: OpenThread, reply: Reply, length: int) -> None:
+        """The turn becomes the thread's past. Synchronous: the caller makes it part of a transaction.
+
+        Args: length: messages of the thread by now.
+        """
+        seen = [extend_digest(thread.digest, [reply_message(reply)])]
+        if thread.is_silent:
+            seen.insert(0, thread.digest)
+        if reply.decision is DecisionKind.REFUSE:
+            # OpenAI's shape has a refusal beside an empty content, and many clients send back the content alone
+            seen.append(extend_digest(thread.digest, [{"role": "assistant", "content": ""}]))
+        self._heads.advance(thread.thread_id, thread.begin, length, seen)
+
+    def close(self, thread: OpenThread) -> None:
+        """Lets the thread go."""
+        thread.lock.release()
 
     async def _continue(self, past: _Past, messages: Sequence[Message]) -> OpenThread:
         system, told = split_system(messages)
         if past.head is None:
-            return OpenThread(past.thread_id, system, told, 0, extend_digest(EMPTY_DIGEST, messages), past.lock)
+            digest = extend_digest(EMPTY_DIGEST, messages)
+            return OpenThread(past.thread_id, system, told, 0, digest, past.lock, past.last)
         known_system, known = await self._remembered(past.head.thread_id)
         return OpenThread(
             thread_id=past.thread_id,
@@ -210,6 +268,7 @@ class Threads:
             begin=past.head.length if past.head.thread_id == past.thread_id else 0,
             digest=extend_digest(past.head.digest, past.new),
             lock=past.lock,
+            last_head=past.last,
         )
 
     async def _recognise(self, messages: Sequence[Message]) -> _Past:
@@ -222,15 +281,16 @@ class Threads:
             found = await asyncio.to_thread(self._heads.find, digest)
             for head in found:
                 lock = self._lock(head.thread_id)
-                if not head.is_last or lock.locked():
+                if not head.is_last or lock.locked() or await asyncio.to_thread(self._is_held, head.thread_id):
                     continue
                 await lock.acquire()
-                if await self._is_last(head, lock):
-                    return _Past(head.thread_id, lock, head, new)
+                last = await self._last_still(head, lock)
+                if last is not None:
+                    return _Past(head.thread_id, lock, head, new, last)
         fresh = new_thread_id()
         lock = self._lock(fresh)
         await lock.acquire()
-        return _Past(fresh, lock, found[0] if found else None, new)
+        return _Past(fresh, lock, found[0] if found else None, new, None)
 
     async def _named(self, messages: Sequence[Message], thread_id: str) -> _Past:
         """The named thread. A request with past replies in it is the whole conversation: it goes on from where it
@@ -244,24 +304,31 @@ class Threads:
             raise
         seen, new = _split_seen(messages)
         if not seen:
-            return _Past(thread_id, lock, heads[0] if heads else None, split_system(messages)[1])
+            return _Past(thread_id, lock, heads[0] if heads else None, split_system(messages)[1], _last(heads))
         digest = extend_digest(EMPTY_DIGEST, seen)
         head = next((head for head in heads if head.digest == digest), None)
-        return _Past(thread_id, lock, head, new)
+        return _Past(thread_id, lock, head, new, _last(heads))
 
-    async def _is_last(self, head: Head, lock: asyncio.Lock) -> bool:
-        """Whether the thread still ends there, now that it is held; lets it go if not."""
-        still = False
+    async def _last_still(self, head: Head, lock: asyncio.Lock) -> int | None:
+        """`seq` of the thread's newest head, if it ends at `head` still, now that it is held; else None, and it is let go."""
+        last: int | None = None
         try:
             heads = await asyncio.to_thread(self._heads.of_thread, head.thread_id)
-            still = any(h.is_last and h.digest == head.digest for h in heads)
+            # one turn may leave several heads: the same point, as different clients see it
+            if any(h.is_last and h.digest == head.digest for h in heads):
+                last = _last(heads)
         finally:
-            if not still:
+            if last is None:
                 lock.release()
-        return still
+        return last
 
     def _lock(self, thread_id: str) -> asyncio.Lock:
         return self._locks.setdefault(thread_id, asyncio.Lock())
+
+
+def _last(heads: Sequence[Head]) -> int | None:
+    """`seq` of the newest of a thread's heads, which come newest first."""
+    return heads[0].seq if heads else None
 
 
 def _split_seen(messages: Sequence[Message]) -> tuple[list[Message], list[Message]]:
@@ -272,4 +339,21 @@ def _split_seen(messages: Sequence[Message]) -> tuple[list[Message], list[Messag
 
 
 def new_thread_id() -> str:
-    return f"thread_{uuid.uuid4().hex}"
+    return own_thread(f"thread_{uuid.uuid4().hex}")
+
+
+def own_thread(name: str) -> str:
+    """The id of the thread that a client names: names of different tenants, and of users who see their own alone, never meet,
+    and an id that was given out leads to its thread for whoever may see it.
+
+    Threads of the default tenant are called as the client calls them, unless that looks like another's.
+    """
+    who = caller()
+    if who is None:
+        return name
+    own = f"{who.tenant}:"
+    if who.is_confined:
+        own += f"u{hashlib.sha256((who.user or '').encode()).hexdigest()[:16]}:"
+    if name.startswith(own) or (who.tenant == DEFAULT and not who.is_confined and ":" not in name):
+        return name
+    return own + name

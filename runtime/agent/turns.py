@@ -1,7 +1,9 @@
-"""One turn from request to reply: hold the thread, fix the adapter, run the graph, record the trace.
+"""One turn from request to reply: hold the thread, write the row, fix the adapter, run the graph, record the trace.
 
 `Turns` is what routes and other callers see; they know nothing of the graph. A turn runs as a task of its own, so a
-client that hangs up does not stop half-way what it began.
+client that hangs up does not stop half-way what it began. Its row (`runtime.agent.admission`) is there before it does anything,
+so a server that dies does not lose it: whoever takes the row over takes the turn up where its last thread checkpoint left it,
+or begins it anew where it has none and so has changed nothing yet.
 """
 
 import asyncio
@@ -11,27 +13,46 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime
+from enum import StrEnum
+from functools import partial
 from typing import Any, Protocol
 
 import structlog
 from langchain_core.runnables import RunnableConfig
-from langgraph.types import Command
+from langgraph.types import Command, StateSnapshot
+from pydantic import TypeAdapter
 
+from runtime.agent.admission import Admission, Admissions, Ending, Mark, Refused, State
 from runtime.agent.consent import question, waiting_reply, word_of
 from runtime.agent.graph import AgentGraph, most_node_runs
 from runtime.agent.messages import Message, Reply
 from runtime.agent.observer import Observer, TurnBegun, TurnEnded
+from runtime.agent.repetitions import LOOK_AGAIN_S, Repetitions
+from runtime.agent.running import RunningTurn, TurnResult
 from runtime.agent.state import AgentState, Begun, Limits, TurnContext
 from runtime.agent.threads import OpenThread, PastTurn, Threads
 from runtime.approvals.schema import Approval, ApprovalState, Ask
 from runtime.approvals.store import ApprovalStore
 from runtime.database import utc_now
-from runtime.decision import Execute
-from runtime.errors import ApprovalSpent, BadRequest, PolicyUnavailable, Stopping, StoreError, UnknownAdapter, told
+from runtime.errors import (
+    ApprovalSpent,
+    BadRequest,
+    Interrupted,
+    PolicyUnavailable,
+    Stopping,
+    StoreError,
+    ThreadBusy,
+    TurnCutOff,
+    TurnTaken,
+    UnknownAdapter,
+    told,
+)
 from runtime.policy.base import Policy, SamplingParams
 from runtime.policy.manifest import adapter_version
+from runtime.presence import SharedPresence
 from runtime.prompt import called_tools, recent_words
 from runtime.traces.schema import Span, Trace, TraceStatus
+from tools.outcome import storable
 from tools.retrieval import Retriever
 from tools.spec import ToolSpec
 
@@ -42,6 +63,18 @@ LIVE = "hone"
 INCUMBENT = f"{LIVE}@incumbent"
 """The adapter that serves everyone, whatever else is on trial."""
 BASE = f"{LIVE}@base"
+MOST_RUNS = 5
+"""A turn that so many servers ended in is not begun once more: it may be what ends them."""
+
+
+class WhenBusy(StrEnum):
+    """What becomes of a message to a thread in which a turn runs."""
+
+    QUEUE = "queue"
+    """It waits for its turn."""
+    REJECT = "reject"
+    INTERRUPT = "interrupt"
+    """The turn that runs ends first: at once where it has called nothing, else as soon as no call is under way."""
 
 
 class Served(Protocol):
@@ -62,6 +95,10 @@ class Pointer(Protocol):
 
 class TraceRecorder(Protocol):
     def record(self, trace: Trace) -> None: ...
+
+    def get(self, trace_id: str) -> Trace:
+        """Raises: TraceNotFound."""
+        ...
 
 
 class Toolbox(Protocol):
@@ -89,83 +126,58 @@ class TurnRequest:
     show_tools: bool = True
     only_tools: tuple[str, ...] | None = None
     """Names of the registered tools to show; None: those that the conversation is about."""
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    prompt_tokens: int
-    completion_tokens: int
-
-
-@dataclass(frozen=True, slots=True)
-class TurnResult:
-    trace: Trace
-    reply: Reply
-    dropped: int
-    """Oldest messages of the thread that did not fit the policy's context."""
+    when_busy: WhenBusy | None = None
+    """None: as the server is set."""
 
     @property
-    def usage(self) -> Usage:
-        """Summed over all calls of the policy."""
-        spans = self.trace.spans
-        return Usage(sum(len(s.prompt_token_ids) for s in spans), sum(len(s.completion_token_ids) for s in spans))
+    def named_thread(self) -> str | None:
+        """The thread that it is about, whoever else talks in it; None: one that is free, or a new one."""
+        return self.thread or (self.after.thread_id if self.after is not None else None)
 
 
-class RunningTurn:
-    """A turn under way. Iterating gives each span when it is decided and again when its calls are done."""
-
-    def __init__(self, trace_id: str, thread_id: str, adapter: str | None) -> None:
-        self.trace_id = trace_id
-        self.thread_id = thread_id
-        self.adapter = adapter
-        self.may_have_acted = False
-        """Whether a call may have been made, so that the same request sent again might make it twice."""
-        self._news: asyncio.Queue[Span | None] = asyncio.Queue()
-        self._done: asyncio.Future[TurnResult] = asyncio.get_running_loop().create_future()
-        # a turn whose client is gone has nobody to retrieve its failure; the trace has it
-        self._done.add_done_callback(lambda done: done.exception() if not done.cancelled() else None)
-
-    def __aiter__(self) -> AsyncIterator[Span]:
-        return self._spans()
-
-    async def _spans(self) -> AsyncIterator[Span]:
-        while (span := await self._news.get()) is not None:
-            yield span
-
-    async def result(self) -> TurnResult:
-        """Waits for the end. Raises: what the turn failed with."""
-        return await asyncio.shield(self._done)
-
-    def tell(self, span: Span) -> None:
-        self.may_have_acted |= isinstance(span.decision, Execute) and not span.violations
-        self._news.put_nowait(span)
-
-    def finish(self, outcome: TurnResult | BaseException) -> None:
-        if isinstance(outcome, BaseException):
-            self._done.set_exception(outcome)
-        else:
-            self._done.set_result(outcome)
-        self._news.put_nowait(None)
+_REQUESTS = TypeAdapter(TurnRequest)
 
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
     """All that is fixed when a turn begins."""
 
-    trace_id: str
+    admission: Admission
     created_at: datetime
     served: Served
     answered: Approval | None = None
     """What it waited for, where it goes on."""
 
+    @property
+    def trace_id(self) -> str:
+        return self.admission.trace_id
+
 
 @dataclass(frozen=True, slots=True)
 class _Course:
-    """One run of the graph: a turn from its beginning, or from where it waited."""
+    """One run of the graph: a turn from its beginning, from where it waited, or from the thread checkpoint that it came to."""
 
-    input: AgentState | Command[Any]
+    input: AgentState | Command[Any] | None
     context: TurnContext
     config: RunnableConfig
+    reached: Mapping[str, Any] | None = None
+    """The state in that thread checkpoint, with its interrupts, if any, as `__interrupt__`."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Unwritten:
+    """The end of a turn that the database would not take."""
+
+    write: Callable[[], None]
+    admission: Admission
+
+
+class _NotAdmitted(Exception):
+    """Undoes the transaction in which a turn was to be admitted."""
+
+    def __init__(self, refused: Refused) -> None:
+        super().__init__()
+        self.refused = refused
 
 
 class Turns:
@@ -182,17 +194,22 @@ class Turns:
         recorder: TraceRecorder,
         pointer: Pointer,
         approvals: ApprovalStore,
+        admissions: Admissions,
+        presence: SharedPresence,
         digests: Callable[[str], str | None],
         limits: Limits,
         base_name: str,
+        when_busy: WhenBusy = WhenBusy.QUEUE,
         observer: Observer = Observer(),  # noqa: B008 (keeps nothing)
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         """
         Args:
             threads: the only one in the process; it keeps two turns out of one thread.
+            admissions: of this process, whose name is that of `presence`.
             digests: gives the sha256 of a published adapter, None when it was not published here.
             base_name: what traces call the base model.
+            when_busy: unless the request says otherwise.
             observer: watches each turn and its recording.
         """
         self._policy = policy
@@ -203,57 +220,59 @@ class Turns:
         self._recorder = recorder
         self._pointer = pointer
         self._approvals = approvals
+        self._admissions = admissions
+        self._presence = presence
+        self._when_busy = when_busy
         self._digests = digests
         self._limits = limits
         self._base_name = base_name
         self._observer = observer
         self._now = now
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._running: dict[str, RunningTurn] = {}
+        self._unwritten: list[_Unwritten] = []
+        self._repetitions = Repetitions(admissions, recorder, self._running)
         self._stopping = False
 
     async def run(self, request: TurnRequest) -> TurnResult:
         """A whole turn."""
         return await (await self.stream(request)).result()
 
-    async def stream(self, request: TurnRequest) -> RunningTurn:
-        """Begins a turn and returns while it runs; a word that answers a question lets the turn that asked it go on.
+    async def stream(self, request: TurnRequest, mark: Mark = Mark()) -> RunningTurn:  # noqa: B008 (frozen)
+        """Begins a turn and returns while it runs; a word that answers a question lets the turn that asked it go on, and a request
+        that was admitted before gets its turn, wherever that runs or ran.
 
         Raises:
             Stopping: no new turns are taken.
             UnknownAdapter: no such model.
             BadRequest: nothing to reply to.
+            ThreadBusy: a turn runs in the thread, and the request is not to wait.
+            KeyReused: its idempotency key came with another body.
         """
+        if mark.key is not None or mark.attempt:
+            earlier = await asyncio.to_thread(self._admissions.find, mark)
+            if earlier is not None:
+                return await self._repetitions.attach(earlier)
         self.check_takes_turns()
         if not request.messages or request.messages[-1]["role"] not in ("user", "tool"):
             raise BadRequest("the last message must be the user's or a tool's", param="messages")
         pinned = await self.pinned(request.model)
         offered = await self._offered_tools(request)
-        thread = await self._open(request)
-        try:
-            asked = await self._asked_last(thread)
-            word = word_of(thread.new)
-            if asked is not None and word is not None:
-                given = await asyncio.to_thread(
-                    self._approvals.decide, asked.id, word, via="chat", thread_id=thread.thread_id
-                )
-                return await self.go_on(thread, given)
-        except BaseException:
-            await self._threads.close(thread, reply=None, length=0)
-            raise
-        if asked is not None:
-            # the policy has to know what the user is talking about; the question itself stays open
-            unanswered = {"role": "assistant", "content": question(asked)}
-            thread = replace(thread, messages=[*thread.known, unanswered, *thread.new])
-        try:
-            self.check_takes_turns()  # the wait for the thread may have been long
-        except Stopping:
-            await self._threads.close(thread, reply=None, length=0)
-            raise
-        # Nothing awaits from here on: the lease, and with it the thread, is the task's to give back.
-        held = ExitStack()
-        served = pinned or held.enter_context(self._pointer.lease())
-        plan = _Plan(f"trace_{uuid.uuid4().hex}", self._now(), served)
-        return self._start(plan, thread, held, lambda: self._beginning(plan, thread, request, offered))
+        while True:
+            await self._make_room(request)
+            thread = await self._open(request)
+            try:
+                begun = await self._begin(request, mark, thread, pinned, offered)
+            except BaseException:
+                self._threads.close(thread)
+                raise
+            if isinstance(begun, RunningTurn):
+                return begun
+            self._threads.close(thread)
+            if begun.earlier is not None:
+                return await self._repetitions.attach(begun.earlier)
+            if begun.is_busy:
+                await asyncio.sleep(LOOK_AGAIN_S)
 
     async def go_on(self, thread: OpenThread, answered: Approval) -> RunningTurn:
         """Lets the turn that waited for an answer go on, from its thread checkpoint and on what the thread is by now.
@@ -263,49 +282,66 @@ class Turns:
         Raises:
             Stopping: no turns are begun; the answer is on record, and the turn goes on at the next start.
             ApprovalSpent: no turn waits for the answer any more.
+            ThreadBusy: another process runs a turn in the thread.
         """
-        self.check_takes_turns()
-        at: RunnableConfig = {
-            "configurable": {
-                "thread_id": thread.thread_id,
-                "checkpoint_ns": "",
-                "checkpoint_id": answered.checkpoint_id,
-            }
-        }
-        waiting = await self._graph.aget_state(at)
-        if not waiting.interrupts:
-            await asyncio.to_thread(self._approvals.settle, answered.id)
-            raise ApprovalSpent(f"no turn waits for approval {answered.id!r} any more; ask for the call again")
-        begun = Begun.model_validate(waiting.values["begun"])
-        registered = await asyncio.to_thread(self._toolbox.list)
-        specs = {spec.name: spec for spec in registered if begun.tools.get(spec.name) == spec.sha256}
-        resident = await self._policy.adapters()
-        self.check_takes_turns()
-        # Nothing awaits from here on, as above.
-        held = ExitStack()
-        served: Served = held.enter_context(self._pointer.lease())
-        if (served.name, served.sha256) != (begun.adapter, begun.adapter_sha256):
-            served = _Pinned(begun.adapter, begun.adapter_sha256)
-        context = TurnContext(
-            thread_id=thread.thread_id,
-            adapter=begun.adapter,
-            params=begun.params,
-            specs=specs,
-            deadline=self._deadline(),
-            can_decide=begun.adapter is None or begun.adapter in resident,
-        )
-        # a thread that went back to before the question has lost what led to it
-        known = thread.known if thread.begin >= answered.length else waiting.values["messages"]
-        shown = [tool for tool in waiting.values["tools"] if tool["function"]["name"] in specs]
-        resume = Command(
-            resume={"approval": answered.id, "state": answered.state.value}, update={"messages": known, "tools": shown}
-        )
+        return await self.decide(thread, answered, lambda: answered)
 
-        async def course() -> _Course:
-            return _Course(resume, context, at)
+    async def decide(
+        self,
+        thread: OpenThread,
+        asked: Approval,
+        decide: Callable[[], Approval],
+        mark: Mark = Mark(),  # noqa: B008 (frozen)
+    ) -> RunningTurn:
+        """As `go_on`, and takes the answer, all or nothing.
 
-        plan = _Plan(answered.trace_id, begun.created_at, served, answered)
-        return self._start(plan, thread, held, course)
+        Args: decide: takes the answer; run in the transaction in which the turn is admitted.
+
+        Raises: also what `decide` does; nothing was changed then.
+        """
+        begun = await self._go_on(thread, asked, decide, mark)
+        if isinstance(begun, RunningTurn):
+            return begun
+        raise ThreadBusy(f"a turn of thread {thread.thread_id!r} is running elsewhere; answer again when it has ended")
+
+    async def take_up(self, mine: Admission) -> None:
+        """Goes on with a turn whose server is gone and which this process has taken over; returns when it is over."""
+        self.check_takes_turns()
+        thread = await self._reopen(mine)
+        try:
+            begun = await self._take_up(mine, thread)
+        except BaseException:
+            self._threads.close(thread)
+            raise
+        if begun is None:
+            self._threads.close(thread)
+            return
+        try:
+            await begun.result()
+        except Exception as e:  # it is on record
+            log.warning("a turn that was taken up failed", trace=mine.trace_id, error=told(e))
+
+    def stop(self, admission_id: str, reason: Exception) -> None:
+        """Lets a turn of this process end before its time: at once where it has called nothing, so that it never was; else as
+        soon as no call is under way, with what was done."""
+        turn = self._running.get(admission_id)
+        if turn is None or turn.is_over or turn.stop is not None:
+            return
+        turn.stop = reason
+        if not turn.may_have_acted:
+            self._tasks[admission_id].cancel()
+
+    async def write_late(self) -> None:
+        """Tries again to write the ends of turns that the database would not take."""
+        for late in list(self._unwritten):
+            try:
+                await asyncio.to_thread(late.write)
+            except StoreError:
+                return
+            except TurnTaken:
+                pass
+            self._unwritten.remove(late)
+            log.info("trace recorded late", trace=late.admission.trace_id)
 
     async def models(self) -> list[str]:
         """Names that a request may give as its model."""
@@ -333,6 +369,10 @@ class Turns:
         """Whether new turns are refused."""
         return self._stopping
 
+    def has(self, admission_id: str) -> bool:
+        """Whether a turn runs here, or has ended here and is yet to be written."""
+        return admission_id in self._running or any(late.admission.id == admission_id for late in self._unwritten)
+
     @property
     def running(self) -> int:
         """Turns under way."""
@@ -346,25 +386,266 @@ class Turns:
         """Refuses new turns and waits for those under way; those that take longer are stopped and recorded as failed."""
         self.stop_taking()
         if self._tasks:
-            _, late = await asyncio.wait(self._tasks, timeout=grace_s)
+            _, late = await asyncio.wait(self._tasks.values(), timeout=grace_s)
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
+        await self.write_late()
+        await self._repetitions.close()
 
     def check_takes_turns(self) -> None:
         """Raises: Stopping."""
         if self._stopping:
             raise Stopping("the server is stopping and takes no new turns: send the request again, to another server")
 
-    def _start(
-        self, plan: _Plan, thread: OpenThread, held: ExitStack, course: Callable[[], Awaitable[_Course]]
+    async def _make_room(self, request: TurnRequest) -> None:
+        """Sees to the turn that runs in the thread that a request names. Raises: ThreadBusy."""
+        rule, thread_id = request.when_busy or self._when_busy, request.named_thread
+        if thread_id is None or rule is WhenBusy.QUEUE:
+            return
+        if not await asyncio.to_thread(self._admissions.is_running, thread_id):
+            return
+        if rule is WhenBusy.REJECT:
+            raise ThreadBusy(
+                f"a turn of thread {thread_id!r} is running: send the message when it has ended, or with "
+                "metadata.when_busy=queue or interrupt"
+            )
+        here = [id for id, turn in self._running.items() if turn.thread_id == thread_id]
+        for admission_id in here:
+            self.stop(admission_id, Interrupted("the turn gave way to a newer message of its thread"))
+        if not here:
+            await asyncio.to_thread(self._admissions.ask_to_stop, thread_id)
+
+    async def _begin(
+        self,
+        request: TurnRequest,
+        mark: Mark,
+        thread: OpenThread,
+        pinned: Served | None,
+        offered: Sequence[ToolSpec],
+    ) -> RunningTurn | Refused:
+        asked = await self._asked_last(thread)
+        word = word_of(thread.new)
+        if asked is not None and word is not None:
+            take = partial(self._approvals.decide, asked.id, word, via="chat", thread_id=thread.thread_id)
+            return await self._go_on(thread, asked, take, mark)
+        if asked is not None:
+            # the policy has to know what the user is talking about; the question itself stays open
+            unanswered = {"role": "assistant", "content": question(asked)}
+            thread = replace(thread, messages=[*thread.known, unanswered, *thread.new])
+        self.check_takes_turns()  # the wait for the thread may have been long
+        held = ExitStack()
+        served = pinned or held.enter_context(self._pointer.lease())
+
+        async def begin() -> RunningTurn | Refused:
+            try:
+                admitted = await asyncio.to_thread(
+                    self._admissions.admit,
+                    admission_id=f"adm_{uuid.uuid4().hex}",
+                    trace_id=f"trace_{uuid.uuid4().hex}",
+                    thread_id=thread.thread_id,
+                    mark=mark,
+                    plan={
+                        "request": _REQUESTS.dump_python(replace(request, messages=(), after=None), mode="json"),
+                        "thread": thread.kept(),
+                        "adapter": served.name,
+                    },
+                    last_head=thread.last_head,
+                )
+            except BaseException:
+                held.close()
+                raise
+            if isinstance(admitted, Refused):
+                held.close()
+                return admitted
+            # Nothing awaits from here on: the lease, and with it the thread, is the task's to give back.
+            plan = _Plan(admitted, admitted.created_at, served)
+            return self._start(plan, thread, held, lambda turn: self._beginning(turn, plan, thread, request, offered))
+
+        return await asyncio.shield(begin())  # an admitted turn runs, whoever has gone meanwhile
+
+    async def _go_on(
+        self, thread: OpenThread, asked: Approval, decide: Callable[[], Approval], mark: Mark
+    ) -> RunningTurn | Refused:
+        self.check_takes_turns()
+        waiting = await self._graph.aget_state(_checkpoint(thread.thread_id, asked.checkpoint_id))
+        if not waiting.interrupts:
+            await asyncio.to_thread(decide)
+            await asyncio.to_thread(self._approvals.settle, asked.id)
+            raise ApprovalSpent(f"no turn waits for approval {asked.id!r} any more; ask for the call again")
+        specs, resident = await self._in_service(Begun.model_validate(waiting.values["begun"]))
+
+        def admit() -> tuple[Approval, Admission]:
+            with self._admissions.together():
+                answered = decide()
+                if self._approvals.get(answered.id).settled_at is not None:
+                    raise ApprovalSpent(f"the turn of approval {answered.id!r} has gone on before")
+                admitted = self._admissions.admit(
+                    admission_id=f"adm_{uuid.uuid4().hex}",
+                    trace_id=answered.trace_id,
+                    thread_id=thread.thread_id,
+                    mark=mark,
+                    plan=None,
+                    last_head=thread.last_head,
+                    approval_id=answered.id,
+                )
+                if isinstance(admitted, Refused):
+                    raise _NotAdmitted(admitted)
+                return answered, admitted
+
+        async def begin() -> RunningTurn | Refused:
+            self.check_takes_turns()
+            try:
+                answered, admitted = await asyncio.to_thread(admit)
+            except _NotAdmitted as e:
+                return e.refused
+            return self._resume(thread, answered, admitted, waiting, specs, resident)
+
+        return await asyncio.shield(begin())
+
+    async def _take_up(self, mine: Admission, thread: OpenThread) -> RunningTurn | None:
+        """None: it cannot go on, and is closed."""
+        asked: Approval | None = None
+        try:
+            if mine.approval_id is not None:
+                asked = await asyncio.to_thread(self._approvals.get, mine.approval_id)
+            latest = await self._graph.aget_state({"configurable": {"thread_id": mine.thread_id}})
+            waited_in = asked.checkpoint_id if asked is not None else None
+            is_its_own = latest.values.get("trace_id") == mine.trace_id and _id_of(latest) != waited_in
+            if mine.runs > MOST_RUNS:
+                raise TurnCutOff(f"{MOST_RUNS} servers ended while this turn ran; it is not begun again")
+            if is_its_own:
+                return await self._go_on_from(latest, mine, thread, asked)
+            if asked is not None:
+                waiting = await self._graph.aget_state(_checkpoint(thread.thread_id, asked.checkpoint_id))
+                specs, resident = await self._in_service(Begun.model_validate(waiting.values["begun"]))
+                return self._resume(thread, asked, mine, waiting, specs, resident)
+            return await self._begin_anew(mine, thread)
+        except (Stopping, StoreError):
+            raise  # another server, or another look
+        except Exception as e:  # whatever keeps it from going on, it does not stay open
+            await self._close_cut_off(mine, asked, thread, e)
+            return None
+
+    async def _begin_anew(self, mine: Admission, thread: OpenThread) -> RunningTurn:
+        assert mine.plan is not None  # only what goes on after an answer has none
+        kept = _REQUESTS.validate_python(mine.plan["request"])
+        request = replace(kept, messages=tuple(thread.new))
+        pinned = await self.pinned(request.model)
+        offered = await self._offered_tools(request)
+        self.check_takes_turns()
+        held = ExitStack()
+        served = pinned or held.enter_context(self._pointer.lease())
+        plan = _Plan(mine, mine.created_at, served)
+        return self._start(plan, thread, held, lambda turn: self._beginning(turn, plan, thread, request, offered))
+
+    async def _go_on_from(
+        self, latest: StateSnapshot, mine: Admission, thread: OpenThread, asked: Approval | None
     ) -> RunningTurn:
-        turn = RunningTurn(plan.trace_id, thread.thread_id, plan.served.name)
+        """From the thread checkpoint that the turn came to: before calls, before a question, or at its end."""
+        begun = Begun.model_validate(latest.values["begun"])
+        specs, resident = await self._in_service(begun)
+        reached = {**latest.values, **({"__interrupt__": latest.interrupts} if latest.interrupts else {})}
+        self.check_takes_turns()
+        held = ExitStack()
+        served = self._lease_as_begun(held, begun)
+
+        async def course(turn: RunningTurn) -> _Course:
+            context = self._context(turn, mine, begun, specs, resident)
+            return _Course(None, context, {"configurable": {"thread_id": thread.thread_id}}, reached)
+
+        return self._start(_Plan(mine, begun.created_at, served, asked), thread, held, course)
+
+    def _resume(
+        self,
+        thread: OpenThread,
+        answered: Approval,
+        admission: Admission,
+        waiting: StateSnapshot,
+        specs: Mapping[str, ToolSpec],
+        resident: frozenset[str],
+    ) -> RunningTurn:
+        """From where the turn waited for the answer. Awaits nothing: lease and thread are the task's to give back."""
+        begun = Begun.model_validate(waiting.values["begun"])
+        held = ExitStack()
+        served = self._lease_as_begun(held, begun)
+        # a thread that went back to before the question has lost what led to it
+        known = thread.known if thread.begin >= answered.length else waiting.values["messages"]
+        shown = [tool for tool in waiting.values["tools"] if tool["function"]["name"] in specs]
+        resume = Command(
+            resume={"approval": answered.id, "state": answered.state.value}, update={"messages": known, "tools": shown}
+        )
+
+        async def course(turn: RunningTurn) -> _Course:
+            context = self._context(turn, admission, begun, specs, resident)
+            return _Course(resume, context, _checkpoint(thread.thread_id, answered.checkpoint_id))
+
+        return self._start(_Plan(admission, begun.created_at, served, answered), thread, held, course)
+
+    async def _in_service(self, begun: Begun) -> tuple[dict[str, ToolSpec], frozenset[str]]:
+        """The tools that a turn began with, as far as they are what they were, and the adapters that are resident."""
+        registered = await asyncio.to_thread(self._toolbox.list)
+        specs = {spec.name: spec for spec in registered if begun.tools.get(spec.name) == spec.sha256}
+        return specs, await self._policy.adapters()
+
+    def _lease_as_begun(self, held: ExitStack, begun: Begun) -> Served:
+        served: Served = held.enter_context(self._pointer.lease())
+        if (served.name, served.sha256) != (begun.adapter, begun.adapter_sha256):
+            served = _Pinned(begun.adapter, begun.adapter_sha256)
+        return served
+
+    def _context(
+        self,
+        turn: RunningTurn,
+        admission: Admission,
+        begun: Begun,
+        specs: Mapping[str, ToolSpec],
+        resident: frozenset[str],
+    ) -> TurnContext:
+        return TurnContext(
+            thread_id=admission.thread_id,
+            adapter=begun.adapter,
+            params=begun.params,
+            specs=specs,
+            deadline=self._deadline(),
+            run=admission.runs,
+            stops=lambda: turn.stop is not None,
+            can_decide=begun.adapter is None or begun.adapter in resident,
+        )
+
+    async def _reopen(self, mine: Admission) -> OpenThread:
+        if mine.plan is not None:
+            return await self._threads.reopen(mine.thread_id, mine.plan["thread"])
+        return await self._threads.hold(mine.thread_id)
+
+    async def _close_cut_off(
+        self, mine: Admission, asked: Approval | None, thread: OpenThread, failure: Exception
+    ) -> None:
+        """Closes a turn that cannot go on, with what is known of it."""
+        at = _checkpoint(mine.thread_id, asked.checkpoint_id if asked is not None else None)
+        values = (await self._graph.aget_state(at)).values
+        is_its_own = values.get("trace_id") == mine.trace_id
+        spans = [Span.model_validate(span) for span in values["spans"]] if is_its_own else []
+        begun = Begun.model_validate(values["begun"]) if is_its_own else None
+        served = _Pinned(begun.adapter, begun.adapter_sha256) if begun is not None else _Pinned(None, None)
+        plan = _Plan(mine, begun.created_at if begun is not None else mine.created_at, served, asked)
+        trace = self._trace(plan, mine.thread_id, spans, failure=failure)
+        _log_failure(trace, failure)
+        await self._write_end(plan, thread, trace, _failed_ending(failure, acted=is_its_own), None, 0)
+
+    def _start(
+        self, plan: _Plan, thread: OpenThread, held: ExitStack, course: Callable[[RunningTurn], Awaitable[_Course]]
+    ) -> RunningTurn:
+        admission = plan.admission
+        turn = RunningTurn(plan.trace_id, thread.thread_id, plan.served.name, admission.id, plan.created_at)
         turn.may_have_acted = plan.answered is not None
         task = asyncio.create_task(self._drive(turn, plan, thread, held, course), name=plan.trace_id)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[admission.id], self._running[admission.id] = task, turn
+        task.add_done_callback(lambda _: self._forget(admission.id))
         return turn
+
+    def _forget(self, admission_id: str) -> None:
+        del self._tasks[admission_id], self._running[admission_id]
 
     async def _open(self, request: TurnRequest) -> OpenThread:
         if request.after is not None:
@@ -412,7 +693,12 @@ class Turns:
         return {spec.name: spec for spec in shown}
 
     async def _beginning(
-        self, plan: _Plan, thread: OpenThread, request: TurnRequest, offered: Sequence[ToolSpec]
+        self,
+        turn: RunningTurn,
+        plan: _Plan,
+        thread: OpenThread,
+        request: TurnRequest,
+        offered: Sequence[ToolSpec],
     ) -> _Course:
         specs = await asyncio.to_thread(self._shown_tools, request, offered, thread.messages)
         begun = Begun(
@@ -423,8 +709,9 @@ class Turns:
             tools={spec.name: spec.sha256 for spec in specs.values()},
         )
         state: AgentState = {
-            "system": thread.system,
-            "instructions": request.instructions,
+            # PostgreSQL keeps plain texts of a thread checkpoint in a form that has no NUL; lists hold anything
+            "system": None if thread.system is None else storable(thread.system),
+            "instructions": None if request.instructions is None else storable(request.instructions),
             "messages": thread.messages,
             "tools": [_checkpointable(spec.openai()) for spec in specs.values()],
             "trace_id": plan.trace_id,
@@ -433,13 +720,23 @@ class Turns:
             "spans": [],
             "repair": [],
             "repairs": 0,
+            "run": plan.admission.runs,
+            "acts": False,
             "cut": False,
             "dropped": 0,
             "asks": [],
             "consents": {},
             "reply": None,
         }
-        context = TurnContext(thread.thread_id, plan.served.name, request.params, specs, self._deadline())
+        context = TurnContext(
+            thread.thread_id,
+            plan.served.name,
+            request.params,
+            specs,
+            deadline=self._deadline(),
+            run=plan.admission.runs,
+            stops=lambda: turn.stop is not None,
+        )
         return _Course(state, context, {"configurable": {"thread_id": thread.thread_id}})
 
     def _deadline(self) -> float:
@@ -451,7 +748,7 @@ class Turns:
         plan: _Plan,
         thread: OpenThread,
         held: ExitStack,
-        course: Callable[[], Awaitable[_Course]],
+        course: Callable[[RunningTurn], Awaitable[_Course]],
     ) -> None:
         """The task of one turn, watched."""
         begun = TurnBegun(
@@ -460,7 +757,7 @@ class Turns:
             model=self._base_name,
             adapter=plan.served.name,
             adapter_sha256=plan.served.sha256,
-            resumed=plan.answered is not None,
+            resumed=plan.answered is not None or plan.admission.runs > 1,
         )
         with self._observer.turn(begun) as ended:
             await self._run_to_its_end(turn, plan, thread, held, course, ended)
@@ -471,39 +768,50 @@ class Turns:
         plan: _Plan,
         thread: OpenThread,
         held: ExitStack,
-        course: Callable[[], Awaitable[_Course]],
+        course: Callable[[RunningTurn], Awaitable[_Course]],
         ended: TurnEnded,
     ) -> None:
         """Whatever happens, it is recorded, the thread is let go, and whoever waits is told."""
         spans: list[Span] = []
         reply: Reply | None = None
         length = 0
-        stopping = False
+        goes_on = False
         outcome: TurnResult | BaseException
         try:
-            final = await self._follow(turn, await course(), spans)
+            final = await self._follow(turn, plan, await course(turn), spans)
             length = len(final["messages"])
             reply = await self._reply(final, plan, thread.thread_id)
-            trace = self._trace(plan, thread.thread_id, spans, TraceStatus.WAITING if reply.approval else None)
+            state = State.WAITING if reply.approval else State.FINISHED
+            trace = self._trace(plan, thread.thread_id, spans, TraceStatus(state.value))
             outcome = TurnResult(trace, reply, final["dropped"])
+            said = reply.model_dump(mode="json")
+            ending = Ending(state, turn.may_have_acted, reply=said, dropped=final["dropped"])
         except BaseException as e:  # whatever broke, a turn without a record would be worse
-            stopping = isinstance(e, asyncio.CancelledError)
-            outcome = PolicyUnavailable("the server is stopping: send the request again") if stopping else e
+            outcome = e
+            if isinstance(e, asyncio.CancelledError):
+                outcome = turn.stop or PolicyUnavailable("the server is stopping: send the request again")
+                # one that had its answer goes on at the next start: until then it stays on record as running
+                goes_on = turn.stop is None and plan.answered is not None
             trace = self._trace(plan, thread.thread_id, spans, failure=outcome)
+            ending = _failed_ending(outcome, acted=turn.may_have_acted)
             _log_failure(trace, outcome)
         else:
             _log_turn(trace, reply)
         held.close()
-        # one that had its answer goes on at the next start: until then it stays on record as waiting
-        goes_on = stopping and plan.answered is not None
+        is_taken = isinstance(outcome, TurnTaken)
         try:
-            if not goes_on:
-                await self._record(trace)
-                await self._settle(plan.answered)  # while the thread is held, or it would go on twice
-            await self._release(thread, reply, length)
+            if not goes_on and not is_taken:
+                await self._write_end(plan, thread, trace, ending, reply, length)
+        except TurnTaken as e:
+            is_taken = True
+            log.warning("another server ended the turn", trace=plan.trace_id, error=told(e))
         finally:
+            self._threads.close(thread)
             ended(trace, reply)
-            turn.finish(outcome)
+            if is_taken:  # it ends as the other server says
+                self._repetitions.follow(turn)
+            else:
+                turn.finish(outcome)
 
     async def _reply(self, final: Mapping[str, Any], plan: _Plan, thread_id: str) -> Reply:
         """How the turn ended, or the question that it waits for, put on record first."""
@@ -521,10 +829,10 @@ class Turns:
         )
         return waiting_reply(approval)
 
-    async def _follow(self, turn: RunningTurn, course: _Course, spans: list[Span]) -> Mapping[str, Any]:
+    async def _follow(self, turn: RunningTurn, plan: _Plan, course: _Course, spans: list[Span]) -> Mapping[str, Any]:
         """Runs the graph until it ends or waits, keeps `spans` up to date, and tells the news as it happens."""
         state: Mapping[str, Any] = {}
-        async for state in self._states(course):
+        async for state in self._states(plan.admission, course):
             fresh = [Span.model_validate(span) for span in state["spans"]]
             for span in fresh[max(0, len(spans) - 1) :]:
                 if span not in spans:
@@ -532,31 +840,74 @@ class Turns:
             spans[:] = fresh
         return state
 
-    async def _states(self, course: _Course) -> AsyncIterator[Mapping[str, Any]]:
-        """The state after each node."""
+    async def _states(self, admission: Admission, course: _Course) -> AsyncIterator[Mapping[str, Any]]:
+        """The state after each node, up to a reply or a question. Whether there is one is what the state says, never what is left
+        to run."""
+        state: Mapping[str, Any] = course.reached or {}
+        if course.reached is not None:
+            yield state
+        else:
+            async for state in self._run(course.input, course.context, course.config):
+                yield state
+        while state["reply"] is None and "__interrupt__" not in state:
+            # Before calls that act: the decision is in the thread checkpoint by now. Whoever was taken for dead must not act.
+            await asyncio.to_thread(self._presence.make_sure)
+            await asyncio.to_thread(self._admissions.check_mine, admission)
+            latest: RunnableConfig = {"configurable": {"thread_id": admission.thread_id}}
+            async for state in self._run(None, course.context, latest):
+                yield state
+
+    async def _run(
+        self, given: AgentState | Command[Any] | None, context: TurnContext, config: RunnableConfig
+    ) -> AsyncIterator[Mapping[str, Any]]:
         async for state in self._graph.astream(
-            course.input,
-            {**course.config, "recursion_limit": most_node_runs(self._limits)},
-            context=course.context,
+            given,
+            {**config, "recursion_limit": most_node_runs(self._limits)},
+            context=context,
             stream_mode="values",
-            durability="exit",  # the turn is the unit, up to where it waits: less than that is never read again
+            durability="exit",  # up to where it waits, acts or ends: less than that is never gone on from
         ):
             assert isinstance(state, dict)
             yield state
 
-    async def _record(self, trace: Trace) -> None:
+    async def _write_end(
+        self,
+        plan: _Plan,
+        thread: OpenThread,
+        trace: Trace,
+        ending: Ending,
+        reply: Reply | None,
+        length: int,
+    ) -> None:
+        """The record, the thread's new past and the end of the row: one transaction. Raises: TurnTaken."""
+
+        def write(*, with_trace: bool = True) -> None:
+            with self._admissions.together():
+                self._admissions.close(plan.admission, ending)
+                if with_trace:
+                    self._recorder.record(trace)
+                if plan.answered is not None:
+                    self._approvals.settle(plan.answered.id)
+                if reply is not None:
+                    self._threads.advance(thread, reply, length)
+
         try:
             with self._observer.recording():
-                await asyncio.to_thread(self._recorder.record, trace)
+                await asyncio.to_thread(write)
+            return
+        except TurnTaken:
+            raise
         except Exception as e:  # the user's answer does not hang on a database that is full, locked or wrong
             log.error("trace not recorded", trace=trace.id, error=told(e))
-
-    async def _settle(self, answered: Approval | None) -> None:
+            is_late = isinstance(e, StoreError)
         try:
-            if answered is not None:
-                await asyncio.to_thread(self._approvals.settle, answered.id)
+            if not is_late:  # the trace itself cannot be kept: the thread goes on without it
+                await asyncio.to_thread(write, with_trace=False)
         except StoreError as e:
-            log.error("approval not settled", error=told(e))
+            log.error("thread not advanced", thread=thread.thread_id, error=told(e))
+            is_late = True
+        if is_late:
+            self._unwritten.append(_Unwritten(write, plan.admission))
 
     def _trace(
         self,
@@ -578,14 +929,9 @@ class Turns:
             status=status or ended,
             spans=tuple(spans),
             error=None if failure is None else f"{type(failure).__name__}: {failure}",
-            resumed_at=self._now() if plan.answered is not None else None,
+            resumed_at=self._now() if plan.answered is not None or plan.admission.runs > 1 else None,
+            runs=plan.admission.runs,
         )
-
-    async def _release(self, thread: OpenThread, reply: Reply | None, length: int) -> None:
-        try:
-            await self._threads.close(thread, reply=reply, length=length)
-        except StoreError as e:
-            log.error("thread not advanced", thread=thread.thread_id, error=told(e))
 
 
 def _chosen(registered: Sequence[ToolSpec], names: tuple[str, ...] | None) -> Sequence[ToolSpec]:
@@ -599,6 +945,21 @@ def _chosen(registered: Sequence[ToolSpec], names: tuple[str, ...] | None) -> Se
                 f"metadata.tools: no tool named {name!r}; GET /v1/tools lists them", param="metadata.tools"
             )
     return [known[name] for name in names]
+
+
+def _checkpoint(thread_id: str, checkpoint_id: str | None) -> RunnableConfig:
+    """Args: checkpoint_id: None: the thread's latest."""
+    if checkpoint_id is None:
+        return {"configurable": {"thread_id": thread_id}}
+    return {"configurable": {"thread_id": thread_id, "checkpoint_ns": "", "checkpoint_id": checkpoint_id}}
+
+
+def _id_of(snapshot: StateSnapshot) -> str | None:
+    return (snapshot.config.get("configurable") or {}).get("checkpoint_id")
+
+
+def _failed_ending(failure: BaseException, *, acted: bool) -> Ending:
+    return Ending(State.FAILED, acted, error={"kind": type(failure).__name__, "message": str(failure)})
 
 
 def _checkpointable(schema: dict[str, Any]) -> dict[str, Any]:
@@ -630,11 +991,23 @@ class _Pinned:
     sha256: str | None
 
 
+def _is_past(snapshot: StateSnapshot) -> bool:
+    """Whether a turn ended there, or waits. One that failed, or is under way, has left nothing to remember."""
+    return snapshot.values.get("reply") is not None or bool(snapshot.interrupts)
+
+
 def remembered_in(graph: AgentGraph) -> Any:
     """What `Threads` asks of the graph: a thread's system text and messages as the last turn left them."""
 
     async def remembered(thread_id: str) -> tuple[str | None, list[Message]]:
-        snapshot = await graph.aget_state({"configurable": {"thread_id": thread_id}})
+        thread: RunnableConfig = {"configurable": {"thread_id": thread_id}}
+        snapshot = await graph.aget_state(thread)
+        if snapshot.values and not _is_past(snapshot):
+            async for snapshot in graph.aget_state_history(thread):
+                if _is_past(snapshot):
+                    break
+            else:
+                return None, []
         return snapshot.values.get("system"), list(snapshot.values.get("messages", ()))
 
     return remembered

@@ -8,7 +8,9 @@ from fastapi import APIRouter, Depends, Query
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict
 
+from runtime.agent.threads import own_thread
 from runtime.agent.turns import LIVE
+from runtime.api.access import Sender, admitted
 from runtime.api.chat_response import Identity, completion, headers
 from runtime.api.errors import response_to
 from runtime.approvals.schema import Approval, ApprovalState, Verdict
@@ -32,7 +34,8 @@ async def list_approvals(
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> dict[str, Any]:
     """Newest first; `state=pending`: those that may still be approved."""
-    found = await asyncio.to_thread(hone.approvals.list, state=state, thread_id=thread, limit=limit)
+    thread_id = own_thread(thread) if thread is not None else None
+    found = await asyncio.to_thread(hone.approvals.list, state=state, thread_id=thread_id, limit=limit)
     return {"object": "list", "data": [shown(approval) for approval in found]}
 
 
@@ -43,11 +46,15 @@ async def get_approval(approval_id: str, hone: Annotated[Services, Depends(servi
 
 @router.post("/v1/approvals/{approval_id}/{verdict}", response_model=None)
 async def answer(
-    approval_id: str, verdict: Verdict, hone: Annotated[Services, Depends(services)], body: Answer | None = None
+    approval_id: str,
+    verdict: Verdict,
+    hone: Annotated[Services, Depends(services)],
+    sender: Sender,
+    body: Answer | None = None,
 ) -> Response:
     """`approve` or `decline`; answers when the turn has gone on, with what it said as `completion`."""
-    thread = body.thread if body is not None else None
-    turn = await hone.answers.decide(approval_id, verdict, via="http", thread_id=thread)
+    thread = own_thread(body.thread) if body is not None and body.thread is not None else None
+    turn = await admitted(hone, sender, lambda: hone.answers.decide(approval_id, verdict, via="http", thread_id=thread))
     told = headers(turn.trace_id, turn.thread_id, turn.adapter)
     try:
         result = await turn.result()
@@ -72,5 +79,6 @@ def shown(approval: Approval) -> dict[str, Any]:
         "why": approval.ask.why.value,
         "thread": approval.thread_id,
         "trace": approval.trace_id,
+        "user": approval.user,
         **{name: plain[name] for name in times},
     }

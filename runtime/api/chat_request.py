@@ -87,6 +87,8 @@ class ChatRequest(Shape):
     tools: list[OfferedTool] | None = None
     tool_choice: str | dict[str, Any] | None = None
     metadata: Metadata | None = None
+    user: Any = None
+    """Whom the request is for; counts where the key may act for others."""
 
     parallel_tool_calls: bool | None = None
     n: int | None = None
@@ -145,6 +147,7 @@ def turn_request(chat: ChatRequest, settings: Settings, header_thread: str | Non
         ),
         model=chat.model,
         thread=thread or header_thread,
+        when_busy=chat.metadata.when_busy if chat.metadata else None,
         only_tools=chat.metadata.tool_names if chat.metadata else None,
         client_tools=client_tools([(f"tools.{i}.function", tool.function) for i, tool in enumerate(chat.tools)])
         if chat.tools

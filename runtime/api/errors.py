@@ -3,6 +3,7 @@
 Every error body, whatever the route, is `{"error": {"message", "type", "param", "code"}}`.
 """
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,8 +21,16 @@ from runtime.errors import (
     ApprovalNotFound,
     ApprovalSpent,
     BadRequest,
+    Forbidden,
+    Interrupted,
+    IssuerUnavailable,
+    KeyNotFound,
+    KeyReused,
+    KeySpent,
+    Overloaded,
     PolicyUnavailable,
     PromptTooLong,
+    RateLimited,
     ResponseNotFound,
     RuntimeFault,
     Stopping,
@@ -29,7 +38,10 @@ from runtime.errors import (
     ThreadBusy,
     ThreadNotFound,
     TraceNotFound,
+    TurnCutOff,
+    TurnFailed,
     TurnTooLong,
+    Unauthenticated,
     UnknownAdapter,
     UnknownModel,
 )
@@ -47,6 +59,7 @@ from tools.errors import (
     NotHeld,
     SecretLocked,
     SecretOutOfBounds,
+    SharedTool,
     ToolError,
     UnknownSecret,
     UnknownTool,
@@ -67,6 +80,7 @@ class Answer:
 
 INVALID = "invalid_request_error"
 SERVER = "server_error"
+RATE = "rate_limit_error"
 
 TABLE: Mapping[type[Exception], Answer] = {
     BadRequest: Answer(400, INVALID),
@@ -77,10 +91,22 @@ TABLE: Mapping[type[Exception], Answer] = {
     AdapterRejected: Answer(409, INVALID, "adapter_rejected"),
     TraceNotFound: Answer(404, INVALID, "trace_not_found"),
     ThreadBusy: Answer(409, INVALID, "thread_busy"),
+    KeyReused: Answer(422, INVALID, "idempotency_key_reused", "Idempotency-Key"),
+    Interrupted: Answer(409, INVALID, "interrupted"),
+    TurnCutOff: Answer(500, SERVER, "turn_cut_off"),
+    TurnFailed: Answer(500, SERVER, "turn_failed"),
     ThreadNotFound: Answer(404, INVALID, "thread_not_found"),
     ApprovalNotFound: Answer(404, INVALID, "approval_not_found"),
     ApprovalSpent: Answer(409, INVALID, "approval_spent"),
     ApprovalExpired: Answer(410, INVALID, "approval_expired"),
+    Unauthenticated: Answer(401, INVALID, "invalid_api_key"),
+    Forbidden: Answer(403, INVALID, "insufficient_permissions"),
+    IssuerUnavailable: Answer(503, SERVER, "issuer_unavailable"),
+    KeyNotFound: Answer(404, INVALID, "key_not_found"),
+    KeySpent: Answer(409, INVALID, "key_spent"),
+    RateLimited: Answer(429, RATE, "rate_limit_exceeded"),
+    Overloaded: Answer(429, RATE, "overloaded"),
+    SharedTool: Answer(403, INVALID, "shared_tool"),
     BadToolSpec: Answer(400, INVALID, "bad_tool"),
     UnknownTool: Answer(404, INVALID, "tool_not_found"),
     DuplicateTool: Answer(409, INVALID, "duplicate_tool"),
@@ -133,6 +159,12 @@ def response_to(
     headers = {"x-should-retry": "true" if answer.status in (429, 503) else "false", **(headers or {})}
     if answer.status == 503:
         headers = {"retry-after": "1", **headers}
+    if answer.status == 401:
+        headers = {"www-authenticate": "Bearer", **headers}
+    if isinstance(error, RateLimited):
+        # both names, since OpenAI's clients read the finer one first
+        pause = {"retry-after": str(math.ceil(error.retry_s)), "retry-after-ms": str(math.ceil(error.retry_s * 1000))}
+        headers = {**error.told, **pause, **headers}
     return JSONResponse(envelope(error, names), status_code=answer.status, headers=headers)
 
 

@@ -1,7 +1,7 @@
 """Headers that OpenAI's clients read and that belong to no one route.
 
 `x-should-retry` of errors is said where errors are told (`runtime.api.errors`); here stands what a turn changes of it.
-`x-ratelimit-*` belong here too, as soon as there are limits to tell of; a client that sees none paces itself by 429.
+`x-ratelimit-*` are told where limits are held (`runtime.api.access`); a client that sees none paces itself by 429.
 """
 
 import time
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from runtime.agent.turns import RunningTurn
+from runtime.agent.running import RunningTurn
 
 
 def once_only(turn: RunningTurn) -> dict[str, str]:

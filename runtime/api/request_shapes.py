@@ -8,6 +8,7 @@ from typing import Annotated, Any, TypeAlias
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from runtime.agent.messages import unsound
+from runtime.agent.turns import WhenBusy
 from runtime.decision import RESERVED_TOOLS
 from runtime.errors import BadRequest
 from tools.json_schema import schema_problem
@@ -41,6 +42,9 @@ class Metadata(BaseModel):
     """Id of the conversation, chosen by the client or taken from an earlier reply."""
     tools: Text | None = None
     """Names of registered tools with commas between; only these are shown. None: all."""
+
+    when_busy: WhenBusy | None = Field(default=None, strict=False)
+    """What to do where a turn runs in the thread; None: as the server is set."""
 
     @property
     def tool_names(self) -> tuple[str, ...] | None:

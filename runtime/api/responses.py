@@ -7,22 +7,25 @@ else in a new one.
 
 import asyncio
 import json
-import time
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 import structlog
-from fastapi import APIRouter, Depends, Header, Query
+from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
+from runtime.agent.admission import Mark
 from runtime.agent.consent import waiting_reply
 from runtime.agent.messages import Reply
+from runtime.agent.running import RunningTurn, TurnResult
 from runtime.agent.threads import PastTurn
-from runtime.agent.turns import RunningTurn, TurnResult
+from runtime.api.access import Sender, admitted
 from runtime.api.chat import KEEP_OUT_OF_CACHES
 from runtime.api.chat_response import headers
+from runtime.api.clients import for_client, result_for
 from runtime.api.errors import envelope, response_to
 from runtime.api.openai_headers import once_only
+from runtime.api.repetition import mark_of
 from runtime.api.request_shapes import THREAD_ID
 from runtime.api.responses_request import ResponsesRequest, echo, turn_request
 from runtime.api.responses_response import (
@@ -47,25 +50,28 @@ FIELD_NAMES = {"messages": "input"}
 
 @router.post("/v1/responses", response_model=None)
 async def create_response(
+    request: Request,
     asked: ResponsesRequest,
     hone: Annotated[Services, Depends(services)],
+    sender: Sender,
+    mark: Annotated[Mark, Depends(mark_of)],
     x_hone_thread: Annotated[str | None, Header(pattern=THREAD_ID)] = None,
 ) -> Response:
-    """One turn of a conversation."""
+    """One turn of a conversation; a request that was sent before gets the response of its turn."""
     after: PastTurn | None = None
     if asked.previous_response_id is not None:
         _, after = await _find(hone, asked.previous_response_id, param="previous_response_id")
-    request = turn_request(asked, hone.settings, x_hone_thread, after)
+    wanted = turn_request(asked, hone.settings, x_hone_thread, after)
     try:
-        turn = await hone.turns.stream(request)
+        turn = await admitted(hone, sender, lambda: hone.turns.stream(wanted, mark), user=asked.user)
     except RuntimeFault as e:
         return response_to(e, names=FIELD_NAMES)
-    frame = Frame(turn.trace_id, int(time.time()), echo(asked, request.params))
+    frame = Frame(turn.trace_id, int(turn.created_at.timestamp()), echo(asked, wanted.params))
     told = headers(turn.trace_id, turn.thread_id, turn.adapter)
     if asked.stream:
-        return await _streamed(turn, frame, told)
+        return await _streamed(hone, turn, frame, told)
     try:
-        result = await turn.result()
+        result = await result_for(request, turn, hone)
     except Exception as e:  # whatever the turn failed with; the answer still names its trace
         return _failed(e, turn, told)
     return JSONResponse(finished(frame, result), headers=told)
@@ -116,7 +122,7 @@ async def _waiting(hone: Services, trace: Trace) -> Reply:
     return waiting_reply(next(approval for approval in asked if approval.trace_id == trace.id))
 
 
-async def _streamed(turn: RunningTurn, frame: Frame, told: dict[str, str]) -> Response:
+async def _streamed(hone: Services, turn: RunningTurn, frame: Frame, told: dict[str, str]) -> Response:
     """Waits for the first news, so that a turn that fails at once is an error with a status of its own."""
     spans = aiter(turn)
     first = await anext(spans, None)
@@ -125,7 +131,7 @@ async def _streamed(turn: RunningTurn, frame: Frame, told: dict[str, str]) -> Re
             await turn.result()
         except Exception as e:  # as above
             return _failed(e, turn, told)
-    events = _numbered(_events(turn, first, spans, frame))
+    events = for_client(hone, turn, _numbered(_events(turn, first, spans, frame)))
     return StreamingResponse(events, media_type="text/event-stream", headers=told | KEEP_OUT_OF_CACHES)
 
 

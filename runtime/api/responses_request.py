@@ -142,6 +142,8 @@ class ResponsesRequest(Shape):
     tool_choice: str | dict[str, Any] | None = None
     text: TextSettings | None = None
     metadata: Annotated[Metadata, AfterValidator(_is_told_back)] | None = None
+    user: Any = None
+    """As in chat."""
 
     parallel_tool_calls: bool | None = None
     background: bool | None = None
@@ -202,6 +204,7 @@ def turn_request(
         model=asked.model,
         thread=thread,
         after=after,
+        when_busy=asked.metadata.when_busy if asked.metadata else None,
         instructions=asked.instructions,
         only_tools=asked.metadata.tool_names if asked.metadata else None,
         client_tools=client_tools([(f"tools.{i}", tool.function) for i, tool in enumerate(asked.tools)])

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query
 from fastapi.responses import JSONResponse
 
+from runtime.agent.threads import own_thread
 from runtime.api.chat_response import step
 from runtime.services import Services, services
 from runtime.traces.schema import Trace
@@ -21,7 +22,8 @@ async def list_traces(
     before: str | None = None,
 ) -> dict[str, Any]:
     """Newest first; `before` is the id of the last trace of the page before."""
-    page = await asyncio.to_thread(hone.traces.list, thread_id=thread, limit=limit, before=before)
+    thread_id = own_thread(thread) if thread is not None else None
+    page = await asyncio.to_thread(hone.traces.list, thread_id=thread_id, limit=limit, before=before)
     return {
         "object": "list",
         "data": [_summary(trace) for trace in page],
@@ -48,6 +50,7 @@ def _summary(trace: Trace) -> dict[str, Any]:
         "object": "trace",
         "id": trace.id,
         "thread": trace.thread_id,
+        "user": trace.user,
         "created_at": trace.created_at.isoformat(),
         "model": trace.model,
         "adapter": trace.adapter,

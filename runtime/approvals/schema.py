@@ -6,6 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from tools.tenancy import DEFAULT
+
 
 class Why(StrEnum):
     """Why a call waits for a person."""
@@ -70,6 +72,9 @@ class Approval(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     id: str
+    tenant: str = DEFAULT
+    user: str | None = None
+    """Whose turn asks; None: nobody in particular."""
     thread_id: str
     trace_id: str
     checkpoint_id: str

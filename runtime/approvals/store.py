@@ -15,6 +15,8 @@ from runtime.approvals.schema import Approval, ApprovalState, Ask, Use, Verdict
 from runtime.approvals.tables import approvals
 from runtime.database import Clock, reading, utc_now, writing
 from runtime.errors import ApprovalExpired, ApprovalNotFound, ApprovalSpent
+from tools.audit_trail import note
+from tools.tenancy import DEFAULT, Caller, caller
 
 _c = approvals.c
 
@@ -31,8 +33,11 @@ class ApprovalStore:
     def ask(self, ask: Ask, *, thread_id: str, trace_id: str, checkpoint_id: str, length: int) -> Approval:
         """A new question, under an id that cannot be guessed; asked again after a crash, it takes the first one's place."""
         now = self._clock()
+        who = caller() or Caller(DEFAULT)
         made = Approval(
             id=f"approval_{uuid.uuid4().hex}",
+            tenant=who.tenant,
+            user=who.user,
             thread_id=thread_id,
             trace_id=trace_id,
             checkpoint_id=checkpoint_id,
@@ -98,6 +103,8 @@ class ApprovalStore:
         with writing(self._engine) as connection:
             changed = connection.execute(sa.update(approvals).where(is_open).values(change)).rowcount
             found = _get(connection, approval_id)
+            if changed:
+                note(connection, f"approval.{verdict.state.value}", approval_id, tool=found.ask.tool, way=via)
         if changed:
             return found
         if thread_id not in (None, found.thread_id):

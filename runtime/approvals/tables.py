@@ -3,6 +3,7 @@
 import sqlalchemy as sa
 
 from runtime.database import UtcDateTime
+from tools.tables import tenant
 
 metadata = sa.MetaData()
 _has_begun = sa.text("used_at IS NOT NULL")
@@ -11,6 +12,8 @@ approvals = sa.Table(
     "approvals",
     metadata,
     sa.Column("id", sa.String(64), primary_key=True),
+    tenant(),
+    sa.Column("user", sa.String(256), doc="who is asked: whose turn it was"),
     sa.Column("thread_id", sa.String(256), nullable=False),
     sa.Column("trace_id", sa.String(64), nullable=False),
     sa.Column("checkpoint_id", sa.String(64), nullable=False),

@@ -5,6 +5,7 @@ The tables named here are what `alembic revision --autogenerate` and the drift t
 
 from alembic import context
 
+import runtime.access.tables
 import runtime.agent.tables
 import runtime.approvals.tables
 import runtime.policy.deployment
@@ -19,6 +20,7 @@ METADATA = [
     runtime.agent.tables.metadata,
     runtime.report.measurements.metadata,
     runtime.approvals.tables.metadata,
+    runtime.access.tables.metadata,
 ]
 
 connection = context.config.attributes["connection"]

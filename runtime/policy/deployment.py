@@ -18,6 +18,7 @@ from sqlalchemy.engine import Connection, Engine
 from runtime.database import Clock, UtcDateTime, reading, upsert, utc_now, writing
 from runtime.errors import AdapterRejected, UnknownAdapter
 from runtime.policy.manifest import Manifest
+from tools.audit_trail import note
 
 metadata = sa.MetaData()
 
@@ -187,6 +188,7 @@ class Deployment:
             if previous is not None:
                 self._move(connection, previous, AdapterState.RETIRED, f"replaced by {name or 'the base model'}")
             self._set(connection, target, name)
+            note(connection, "adapter.pointed", name or "base", channel=target.value, before=previous, reason=reason)
 
     def reject(self, name: str, reason: str) -> None:
         """Bars an adapter from serving for good; rejecting it again changes nothing.
@@ -202,6 +204,7 @@ class Deployment:
             if _state(connection, name) is AdapterState.REJECTED:
                 return
             self._move(connection, name, AdapterState.REJECTED, reason)
+            note(connection, "adapter.rejected", name, reason=reason)
             if pointers.get(Channel.CANARY) == name:
                 self._set(connection, Channel.CANARY, None)
             if pointers.get(Channel.INCUMBENT) == name:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from sqlalchemy.engine import Engine
 
 from runtime.database import UtcDateTime, reading, writing
+from tools.tables import tenant
 
 KINDS = ("execute", "clarify", "refuse")
 """The decisions that a case can call for."""
@@ -19,6 +20,7 @@ tool_measurements = sa.Table(
     "tool_measurements",
     metadata,
     sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),
+    tenant(),
     sa.Column("tool", sa.String(64), nullable=False),
     sa.Column("tool_sha256", sa.String(64), nullable=False),
     sa.Column("cases", sa.String(64), nullable=False, doc="digest of the cases"),
@@ -27,6 +29,7 @@ tool_measurements = sa.Table(
     sa.Column("results", sa.JSON, nullable=False),
     sa.Column("measured_at", UtcDateTime(), nullable=False),
     sa.Index("ix_tool_measurements_tool", "tool", "id"),
+    info={"shared": True},
 )
 
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from runtime.decision import Decision, ToolCall
 from tools.spec import CallStatus
+from tools.tenancy import DEFAULT
 
 
 class _Record(BaseModel):
@@ -79,7 +80,12 @@ class Trace(_Record):
     spans: tuple[Span, ...]
     error: str | None = None
     resumed_at: datetime | None = None
-    """UTC; when a turn that had waited for a person went on, for the last time."""
+    """UTC; when a turn that had waited for a person, or that the end of its server had cut off, went on, for the last time."""
+    runs: int = 1
+    """More than one: servers ended while it ran, and others took it up."""
+    tenant: str = DEFAULT
+    """Whose it is; where somebody acts, the store writes down who, whatever stands here."""
+    user: str | None = None
 
     @property
     def acted_at(self) -> datetime:

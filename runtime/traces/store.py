@@ -40,7 +40,7 @@ class TraceStore:
         row = {name: getattr(trace, name) for name in _TRACE_FIELDS} | {"recorded_at": self._clock()}
         with writing(self._engine) as connection:
             insert = upsert(self._engine, traces).values(row)
-            changed = {name: insert.excluded[name] for name in row if name != "id"}
+            changed = {name: insert.excluded[name] for name in row if name not in ("id", "tenant", "user")}
             kept = insert.on_conflict_do_update(
                 index_elements=["id"], set_=changed, where=traces.c.status == TraceStatus.WAITING.value
             )

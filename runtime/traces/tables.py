@@ -6,6 +6,7 @@ The whole of a record is kept, bulk as JSON; beside it stand columns for what is
 import sqlalchemy as sa
 
 from runtime.database import UtcDateTime
+from tools.tables import tenant
 
 metadata = sa.MetaData()
 
@@ -17,6 +18,8 @@ traces = sa.Table(
     metadata,
     sa.Column("seq", SerialKey, primary_key=True, autoincrement=True, doc="order of recording"),
     sa.Column("id", sa.String(64), nullable=False),
+    tenant(),
+    sa.Column("user", sa.String(256), doc="whose turn it was; null: nobody in particular"),
     sa.Column("thread_id", sa.String(256), nullable=False),
     sa.Column("created_at", UtcDateTime(), nullable=False),
     sa.Column("recorded_at", UtcDateTime(), nullable=False, doc="when the store took it in, after the turn ended"),
@@ -25,10 +28,12 @@ traces = sa.Table(
     sa.Column("adapter_sha256", sa.String(64)),
     sa.Column("status", sa.String(16), nullable=False),
     sa.Column("resumed_at", UtcDateTime(), doc="when a turn that had waited for a person went on"),
+    sa.Column("runs", sa.Integer, nullable=False, server_default="1"),
     sa.Column("error", sa.JSON(none_as_null=True), doc="a string; JSON because it may hold what text columns cannot"),
     sa.UniqueConstraint("id", name="uq_traces_id"),
     sa.Index("ix_traces_thread_id", "thread_id", "seq"),
     sa.Index("ix_traces_created_at", "created_at", "seq"),
+    sa.Index("ix_traces_tenant", "tenant", "created_at", "seq"),
     sa.Index("ix_traces_recorded_at", "recorded_at"),
     sa.Index("ix_traces_adapter", "adapter"),
 )

@@ -10,6 +10,7 @@ from fastapi.templating import Jinja2Templates
 
 from runtime.services import Services, services
 from tools.spec import ToolSpec
+from tools.tenancy import NOBODY, caller
 
 HERE = Path(__file__).parent
 STATIC = HERE / "static"
@@ -27,8 +28,10 @@ _HEADERS = {
 
 @router.get("/", response_class=HTMLResponse)
 async def chat_page(request: Request, hone: Annotated[Services, Depends(services)]) -> HTMLResponse:
-    specs = await asyncio.to_thread(hone.catalogue.list)
+    is_open = caller() is not NOBODY
+    specs = await asyncio.to_thread(hone.catalogue.list) if is_open else []
     context = {
+        "needs_key": not is_open,
         "tools": [_card(spec) for spec in specs],
         "policy": hone.live.current().name or "base",
         "model": Path(hone.policy.model).name,

@@ -1,9 +1,11 @@
 """A whole hone server for the fault tests, whose policy does what the user's message says.
 
-`call TOOL N` makes it call TOOL with `{"n": N}`; after a result it answers. Started from a fork server that has imported
+`call TOOL N` makes it call TOOL with `{"n": N}`, once for each time that the message says so, one after the other; then it answers.
+Started from a fork server that has imported
 everything already, so that it is up in a fraction of a second, and is a real process that can really be killed.
 """
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -28,14 +30,15 @@ class PlainTokenizer:
 
 
 class PlainRenderer(Renderer):
-    """The last message is the prompt."""
+    """The number of results so far and the user's last message are the prompt."""
 
     def __init__(self) -> None:
         super().__init__(PlainTokenizer(), constrained=False)
 
     def render(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] = ()) -> Prompt:
-        last = messages[-1]
-        text = f"{last['role']}: {last['content']}"
+        asked = max(i for i, message in enumerate(messages) if message["role"] == "user")
+        results = sum(message["role"] == "tool" for message in messages[asked:])
+        text = f"{results} {messages[asked]['content']}"
         return Prompt(text=text, token_ids=tuple(self.tokenizer.encode(text)))
 
     def decode(self, token_ids: Sequence[int]) -> str:
@@ -74,21 +77,25 @@ class ObeyingPolicy:
 
 
 def _answer(prompt: str) -> str:
-    asked = _ASKED.search(prompt)
-    if asked is None or not prompt.startswith("user: "):
+    results, _, asked = prompt.partition(" ")
+    wanted = _ASKED.findall(asked)[int(results) :]
+    if not wanted:
         return "Done."
-    return write_decision(Execute(calls=(ToolCall(name=asked[1], arguments={"n": int(asked[2])}),)))
+    tool, number = wanted[0]
+    return write_decision(Execute(calls=(ToolCall(name=tool, arguments={"n": int(number)}),)))
 
 
-def serve(home: Path, port: int) -> None:
-    """The process; ends when it is killed or told to."""
-    settings = Settings(
-        home=home,
-        builtin_tools=False,
-        allowed_networks=("127.0.0.1",),
-        retrieval="words",
-        approvals_waived=("*",),
-        log_level="error",
-    )
-    app = create_app(settings, policy=ObeyingPolicy(), renderer=PlainRenderer())
+def serve(home: Path, port: int, variables: Mapping[str, str], **settings: Any) -> None:
+    """The process; ends when it is killed or told to. Args: variables: of its environment, beside the fork server's."""
+    os.environ.update(variables)
+    usual = {
+        "builtin_tools": False,
+        "allowed_networks": ("127.0.0.1",),
+        "retrieval": "words",
+        "approvals_waived": ("*",),
+        "trusted_tools": ("*",),
+        "log_level": "error",
+    }
+    chosen = Settings(home=home, **{**usual, **settings})
+    app = create_app(chosen, policy=ObeyingPolicy(), renderer=PlainRenderer())
     uvicorn.run(app, host="127.0.0.1", port=port, log_level="error")

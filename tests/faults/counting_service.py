@@ -1,12 +1,14 @@
 """A tool developer's service that counts, for the fault tests: what arrived, signed by whom, and what it did.
 
-It outlives the servers that call it. Bookings (`/write`) are done as often as they arrive; keyed ones (`/keyed`) once for each key.
+It outlives the servers that call it. Bookings (`/write`) are done as often as they arrive; keyed ones (`/keyed`) once for each key;
+`/read` does nothing.
 """
 
 import asyncio
+import json
 import random
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
 from fastapi import FastAPI, Request
@@ -23,6 +25,8 @@ class CountingService:
     """Call id → requests, whether answered or not."""
     effects: Counter[str] = field(default_factory=Counter)
     """Call id → how often its work was done."""
+    asked: defaultdict[tuple[str, int], Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    """Tool and its argument `n` → call id → requests."""
     forged: int = 0
     """Requests without a signature of ours."""
 
@@ -34,12 +38,16 @@ class CountingService:
         app = FastAPI()
         app.post("/write")(self.write)
         app.post("/keyed")(self.keyed)
+        app.post("/read")(self.read)
         return app
 
     async def write(self, request: Request) -> JSONResponse:
         return await self._serve(request, once=False)
 
     async def keyed(self, request: Request) -> JSONResponse:
+        return await self._serve(request, once=True)
+
+    async def read(self, request: Request) -> JSONResponse:
         return await self._serve(request, once=True)
 
     async def _serve(self, request: Request, *, once: bool) -> JSONResponse:
@@ -49,10 +57,11 @@ class CountingService:
         except WebhookVerificationError as e:
             self.forged += 1
             return JSONResponse({"error": str(e)}, status_code=403)
-        key = request.headers["idempotency-key"]
+        key = request.headers["webhook-id"]  # also where a read has no idempotency key
         await self._pause()
         with self._lock:
             self.arrivals[key] += 1
+            self.asked[request.url.path.removeprefix("/"), json.loads(body)["n"]][key] += 1
             if not (once and self.effects[key]):
                 self.effects[key] += 1
         await self._pause()

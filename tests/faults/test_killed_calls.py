@@ -4,7 +4,6 @@
 keeps its own count, against which the journal is held.
 """
 
-import multiprocessing
 import os
 import random
 import threading
@@ -12,20 +11,16 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from multiprocessing.process import BaseProcess
+from contextlib import contextmanager
 from pathlib import Path
 
-import httpx2
 import pytest
 
-from hone.home import open_home
-from tests.faults.calling_server import serve
 from tests.faults.counting_service import SECRET, CountingService
-from tests.tools.serving import free_port, serving
+from tests.faults.killed_server import Server, register, wait_for_a_call
+from tests.tools.serving import serving
 from tools.journal import CallRecord
-from tools.spec import ApprovalRule, CallStatus, HttpBackend, SideEffect, ToolSpec
+from tools.spec import CallStatus, SideEffect
 
 KILLS = int(os.environ.get("HONE_KILLS", "15"))
 AT_ONCE = 6
@@ -34,58 +29,8 @@ LONGEST_LIFE_S = 0.5
 """A server is killed at a random moment within this from its first call, or from its start."""
 KILLED_AT_START = 0.2
 """Share of the servers that are killed as they start, while they look after what the last one left."""
-START_LIMIT_S = 60.0
 KNOWN_WITHIN_S = 5.0
 """From the restart to the moment when no unfinished write is left."""
-
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["tests.faults.calling_server"])
-
-
-@dataclass
-class Server:
-    """The server of one home, started and killed many times."""
-
-    home: Path
-    port: int = field(default_factory=free_port)
-    process: BaseProcess | None = None
-
-    def begin(self) -> None:
-        # a daemon: a test that fails while its server runs must not wait for it for ever
-        self.process = CONTEXT.Process(target=serve, args=(self.home, self.port), daemon=True)
-        self.process.start()
-
-    def start(self) -> None:
-        """Begins it and waits until it answers."""
-        self.begin()
-        assert self.process is not None
-        deadline = time.monotonic() + START_LIMIT_S
-        while not self._is_up():
-            assert self.process.is_alive(), f"the server died at its start with {self.process.exitcode}"
-            assert time.monotonic() < deadline, "the server did not start"
-            time.sleep(0.01)
-
-    def kill(self) -> None:
-        assert self.process is not None
-        self.process.kill()
-        self.process.join()
-
-    def chat(self, text: str) -> None:
-        """One turn; a server that dies in it is no news here."""
-        body = {"model": "hone", "messages": [{"role": "user", "content": text}]}
-        with suppress(httpx2.TransportError):
-            httpx2.post(f"http://127.0.0.1:{self.port}/v1/chat/completions", json=body, timeout=30)
-
-    def calls(self, status: str | None = None) -> list[CallRecord]:
-        """The journal, in full."""
-        with open_home(home=self.home) as here:
-            return here.journal.list(status=status, limit=1_000_000)
-
-    def _is_up(self) -> bool:
-        try:
-            return httpx2.get(f"http://127.0.0.1:{self.port}/livez", timeout=5).status_code == 200
-        except httpx2.TransportError:
-            return False
 
 
 class Chatter:
@@ -115,29 +60,6 @@ class Chatter:
             self._server.chat(f"call {'write' if number % 2 else 'keyed'} {number}")
 
 
-def register(home: Path, service: str) -> None:
-    parameters = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
-    with open_home(home=home) as here:
-        for name, effect in (("write", SideEffect.WRITE), ("keyed", SideEffect.IDEMPOTENT)):
-            backend = HttpBackend(url=f"{service}/{name}", signing_secret="COUNTING")
-            here.catalogue.add(
-                ToolSpec(
-                    name=name,
-                    parameters=parameters,
-                    backend=backend,
-                    side_effect=effect,
-                    approval=ApprovalRule.WAIVED,
-                )
-            )
-
-
-def wait_for_a_call(service: CountingService) -> None:
-    before, deadline = service.arrivals.total(), time.monotonic() + 30
-    while service.arrivals.total() == before:
-        assert time.monotonic() < deadline, "no call arrived"
-        time.sleep(0.005)
-
-
 def wait_until_known(server: Server) -> float:
     """Seconds until the journal holds no unfinished write."""
     began = time.monotonic()
@@ -164,7 +86,7 @@ def test_no_call_runs_twice_and_none_is_lost_however_often_the_server_is_killed(
     chatter = Chatter(server)
     slowest = 0.0
     with serving(service.app()) as url:
-        register(server.home, url)
+        register(server.home, url, "write", "keyed")
         monkeypatch.setenv("HONE_HOSTS_COUNTING", url.removeprefix("http://"))
         for _ in range(KILLS):
             if moments.random() < KILLED_AT_START:

@@ -10,6 +10,7 @@ import pytest
 from playwright.async_api import Page, expect
 
 from hone.demo.stage import free_port, hone_server
+from runtime.access.roles import Role
 from runtime.prompt import Renderer
 from runtime.settings import STARTER_MODEL
 from tests.hone.browser import open_page
@@ -17,6 +18,7 @@ from tests.runtime.agent_parts import execute, tool
 from tests.runtime.served_app import served_app
 from tests.tiny_model import build_tiny_model
 from tools.spec import SideEffect
+from tools.tenancy import for_tenant
 
 ANSWER_WITHIN_MS = 30_000
 SUM = "calculate expression 12 * 7"
@@ -100,3 +102,31 @@ async def test_a_person_approves_and_declines_by_buttons(tmp_path: Path) -> None
                 await expect(page.locator(".call .state").last).to_contain_text(state)
                 for each in await page.locator(".answer button").all():
                     await expect(each).to_be_disabled()
+
+
+@pytest.mark.timeout(240)
+async def test_where_a_key_is_needed_the_page_asks_for_it_and_keeps_it_for_the_tab(tmp_path: Path) -> None:
+    renderer = Renderer.load(build_tiny_model(tmp_path / "model"))
+    with ExitStack() as stack:
+        served = await asyncio.to_thread(
+            lambda: stack.enter_context(served_app(tmp_path / "home", renderer, ["Hello."] * 3, tools=[tool()]))
+        )
+        with for_tenant("acme"):
+            made, key = await asyncio.to_thread(lambda: served.services.keys.create("me", role=Role.USER))
+        async with open_page(served.url, may_break=True) as page:
+            await expect(page.locator(".tool-name")).to_have_count(0)
+            await say(page, "Hi")
+            await expect(page.locator(".bubble.failed")).to_contain_text("no key was sent")
+            await page.get_by_label("Key").fill("hone_no_key")
+            await page.keyboard.press("Enter")
+            await expect(page.locator("#key-state")).to_contain_text("not known here")
+            await page.get_by_label("Key").fill(key)
+            await page.keyboard.press("Enter")
+            await expect(page.locator("#key-state")).to_have_text(f"You are key:{made.prefix} (user) of acme.")
+            await say(page, "Hi")
+            await expect(page.locator(".bubble").last).to_have_text("Hello.")
+            async with page.expect_popup() as opened:
+                await page.get_by_role("link", name="trace").last.click()
+            await expect((await opened.value).locator("pre")).to_contain_text(f'"user": "key:{made.prefix}"')
+            await page.reload()
+            await expect(page.locator("#key-state")).to_contain_text("You are")

@@ -1,6 +1,7 @@
 """Parts of an agent for tests: tools, an executor that answers from a table, a recorder, and the whole put together."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -10,17 +11,21 @@ from typing import Any
 import aiosqlite
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
+from runtime.agent.admission import Admissions
 from runtime.agent.answers import Answers
 from runtime.agent.consent import ConsentRules
 from runtime.agent.graph import build_graph
 from runtime.agent.nodes import Nodes
+from runtime.agent.recovery import TurnRecovery
 from runtime.agent.state import Limits
 from runtime.agent.threads import HeadStore, Threads
 from runtime.agent.turns import TurnRequest, Turns, remembered_in
 from runtime.approvals.store import ApprovalStore
 from runtime.database import Clock, open_database, utc_now
 from runtime.decision import Clarify, Decision, Execute, MissingParameter, Refuse, ToolCall, write_decision
+from runtime.errors import TraceNotFound
 from runtime.policy.base import SamplingParams
+from runtime.presence import SharedPresence
 from runtime.prompt import Renderer
 from runtime.traces.schema import Trace
 from tests.runtime.scripted_policy import ScriptedPolicy
@@ -116,6 +121,12 @@ class Recorder:
             raise self.failure
         self.traces.append(trace)
 
+    def get(self, trace_id: str) -> Trace:
+        newest = [trace for trace in self.traces if trace.id == trace_id]
+        if not newest:
+            raise TraceNotFound(f"no trace {trace_id!r}")
+        return newest[-1]
+
 
 @dataclass
 class Toolbox:
@@ -159,6 +170,8 @@ class Agent:
     approvals: ApprovalStore
     answers: Answers
     threads: Threads
+    admissions: Admissions
+    recovery: TurnRecovery
 
     async def say(self, *messages: Mapping[str, Any] | str, thread: str | None = None, **others: Any):
         """One turn; a text is the user's."""
@@ -186,11 +199,14 @@ async def running_agent(
     policy = ScriptedPolicy(renderer.tokenizer, script)
     executor, recorder, toolbox, pointer = TableExecutor(results or {}), Recorder(), Toolbox(tools), Pointer()
     engine = open_database(f"sqlite:///{home / 'hone.db'}")
+    presence = SharedPresence(home / "servers", engine)
+    admissions = Admissions(engine, presence.owner)
     approvals = ApprovalStore(engine, clock=clock)
-    async with aiosqlite.connect(home / "threads.db") as connection:
+    async with aiosqlite.connect(home / "threads.db") as connection, contextlib.AsyncExitStack() as stack:
+        stack.callback(presence.close)
         nodes = Nodes(policy, renderer, executor, limits, approvals, consent=consent)
         graph = build_graph(nodes, AsyncSqliteSaver(connection))
-        threads = Threads(HeadStore(engine), remembered_in(graph))
+        threads = Threads(HeadStore(engine), remembered_in(graph), is_held=admissions.is_running)
         turns = Turns(
             policy=policy,
             graph=graph,
@@ -200,12 +216,18 @@ async def running_agent(
             recorder=recorder,
             pointer=pointer,
             approvals=approvals,
+            admissions=admissions,
+            presence=presence,
             digests=lambda name: f"sha-of-{name}",
             limits=limits,
             base_name="scripted",
         )
         answers = Answers(approvals, threads, turns)
-        yield Agent(turns, policy, executor, recorder, toolbox, pointer, approvals, answers, threads)
+        recovery = TurnRecovery(admissions, turns, presence)
+        yield Agent(
+            turns, policy, executor, recorder, toolbox, pointer, approvals, answers, threads, admissions, recovery
+        )
+        await recovery.close()
         await answers.close()
         await turns.close()
     engine.dispose()

@@ -13,6 +13,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import exc
 
+import runtime.access.tables
 import runtime.agent.tables
 import runtime.approvals.tables
 import runtime.database
@@ -33,6 +34,7 @@ METADATA = [
     runtime.agent.tables.metadata,
     runtime.report.measurements.metadata,
     runtime.approvals.tables.metadata,
+    runtime.access.tables.metadata,
 ]
 
 

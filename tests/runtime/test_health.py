@@ -34,7 +34,8 @@ def test_all_that_a_turn_needs_is_named(server: ServedApp) -> None:
     status, body, parts = ready(server)
     assert (status, body["status"], body["missing"]) == (200, "ready", [])
     required = {name for name, part in parts.items() if part["required"]}
-    followers = {"deployment follower", "answers follower", "journal follower"}
+    names = ("deployment", "answers", "journal", "turns", "servers")
+    followers = {f"{name} follower" for name in names}
     assert required == {"turns", "database", "disk", "model"} | followers
     assert {part["status"] for part in parts.values()} == {"ok"}
 

@@ -14,6 +14,7 @@ from typing import Any
 from tools.builtin.declaration import Builtin
 from tools.outcome import failure, refusal
 from tools.spec import SideEffect
+from tools.tenancy import DEFAULT, caller
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS tasks (
@@ -83,14 +84,22 @@ class Notebook:
     def _change(self) -> Iterator[sqlite3.Connection]:
         """One transaction on a connection of its own: threads share nothing but the file."""
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with closing(sqlite3.connect(self._path, timeout=WAIT_S)) as connection:
+            path = self._file()
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with closing(sqlite3.connect(path, timeout=WAIT_S)) as connection:
                 connection.row_factory = sqlite3.Row
                 connection.executescript(_TABLES)
                 with connection:
                     yield connection
         except (sqlite3.DatabaseError, OSError) as e:
             raise failure(f"the notebook {self._path.name} cannot be used: {e}") from e
+
+    def _file(self) -> Path:
+        """Each tenant has one of its own."""
+        who = caller()
+        if who is None or who.tenant == DEFAULT:
+            return self._path
+        return self._path.with_stem(f"{self._path.stem}-{who.tenant}")
 
     def _stamp(self) -> str:
         return self._now().astimezone(UTC).isoformat(timespec="seconds")

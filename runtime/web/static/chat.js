@@ -10,8 +10,40 @@ const policy = document.getElementById("policy");
 const sidebar = document.getElementById("sidebar");
 const menu = document.getElementById("menu");
 
+const KEY = "hone-key";
+const keyForm = document.getElementById("key-form"); // only where the server needs a key
+
 let thread = newThread();
 let busy = false;
+
+// What each request carries: the key, kept for this tab alone, where one was given.
+function headers(more = {}) {
+  const key = keyForm ? sessionStorage.getItem(KEY) : null;
+  return key ? { ...more, authorization: `Bearer ${key}` } : more;
+}
+
+async function useKey(key) {
+  const state = document.getElementById("key-state");
+  sessionStorage.setItem(KEY, key);
+  const response = await fetch("/v1/whoami", { headers: headers() });
+  if (response.ok) {
+    const who = await response.json();
+    state.textContent = `You are ${who.user ?? "known"} (${who.role}) of ${who.tenant}.`;
+  } else {
+    if (response.status === 401) sessionStorage.removeItem(KEY);
+    state.textContent = await whyNot(response);
+  }
+}
+
+// A trace is shown in a tab of its own; where a key is needed, a plain link could not carry it.
+async function openTrace(event, id) {
+  if (!keyForm) return;
+  event.preventDefault();
+  const tab = window.open("", "_blank");
+  const response = await fetch("/v1/traces/" + encodeURIComponent(id), { headers: headers() });
+  const text = response.ok ? JSON.stringify(await response.json(), null, 2) : await whyNot(response);
+  if (tab) tab.document.body.append(Object.assign(tab.document.createElement("pre"), { textContent: text }));
+}
 
 function newThread() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
@@ -105,6 +137,7 @@ function closeTurn(turn, hone) {
   link.href = "/v1/traces/" + encodeURIComponent(hone.trace);
   link.target = "_blank";
   link.rel = "noopener";
+  link.addEventListener("click", (event) => openTrace(event, hone.trace));
   turn.foot.append(link);
   policy.textContent = name;
 }
@@ -159,7 +192,7 @@ function offerAnswer(turn, approval) {
 async function sendAnswer(approval, verdict, turn) {
   const response = await fetch(`/v1/approvals/${encodeURIComponent(approval.id)}/${verdict}`, {
     method: "POST",
-    headers: { "content-type": "application/json" },
+    headers: headers({ "content-type": "application/json" }),
     body: JSON.stringify({ thread }),
   });
   if (!response.ok) throw new Error(await whyNot(response));
@@ -201,7 +234,7 @@ async function* events(body) {
 async function run(text, turn) {
   const response = await fetch("/v1/chat/completions", {
     method: "POST",
-    headers: { "content-type": "application/json" },
+    headers: headers({ "content-type": "application/json" }),
     body: JSON.stringify({ model: "hone", stream: true, metadata: { thread }, messages: [{ role: "user", content: text }] }),
   });
   if (!response.ok) throw new Error(await whyNot(response));
@@ -278,3 +311,13 @@ field.addEventListener("input", fitField);
 document.getElementById("fresh").addEventListener("click", startAfresh);
 menu.addEventListener("click", () => toggleMenu(!sidebar.classList.contains("open")));
 log.addEventListener("click", () => toggleMenu(false));
+if (keyForm) {
+  const input = document.getElementById("key");
+  if (sessionStorage.getItem(KEY)) useKey(sessionStorage.getItem(KEY));
+  keyForm.addEventListener("submit", (event) => {
+    event.preventDefault();
+    const key = input.value.trim();
+    input.value = "";
+    if (key) useKey(key);
+  });
+}
