@@ -35,6 +35,8 @@ CLIENTS = (1, 16, 64)
 KINDS = {"answer": "What is six times seven?", "tool": f"Please {WITH_TOOL} six by seven."}
 UP_WITHIN_S = 120.0
 _NUMBERS = itertools.count()
+_LITELLM_SETTINGS = {"LITELLM_LOG": "ERROR", "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true"}
+"""Without keys, as hone is on loopback: no server here checks any."""
 
 
 @dataclass(frozen=True)
@@ -58,10 +60,11 @@ class Round:
 def process(command: Sequence[str], core: int, *, port: int | None = None, **environment: str) -> Iterator[str]:
     """URL of a server: one that says its port on its first line, or one that was told it."""
     pinned = ["taskset", "--cpu-list", str(core), *command]
-    child = subprocess.Popen(pinned, cwd=ROOT, stdout=subprocess.PIPE, text=True, env={**os.environ, **environment})
+    out = subprocess.PIPE if port is None else subprocess.DEVNULL
+    child = subprocess.Popen(pinned, cwd=ROOT, stdout=out, text=True, env={**os.environ, **environment})
     try:
-        assert child.stdout is not None
-        yield f"http://127.0.0.1:{port or child.stdout.readline().strip()}"
+        said = child.stdout.readline().strip() if child.stdout is not None else ""
+        yield f"http://127.0.0.1:{port or said}"
     finally:
         child.terminate()
         try:
@@ -98,7 +101,7 @@ def _litellm(home: Path, stub: str, core: int) -> Iterator[str]:
     )
     port = _free_port()
     command = [str(PEERS / "litellm" / "bin" / "litellm"), "--config", str(config), "--host", "127.0.0.1"]
-    with process([*command, "--port", str(port)], core, port=port, LITELLM_LOG="ERROR") as url:
+    with process([*command, "--port", str(port)], core, port=port, **_LITELLM_SETTINGS) as url:
         yield url
 
 

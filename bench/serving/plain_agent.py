@@ -49,6 +49,7 @@ def app(stub: str, folder: Path) -> FastAPI:
 
 async def main() -> None:
     listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # asyncio sets it on sockets of its own alone
     print(listener.getsockname()[1], flush=True)
     config = uvicorn.Config(app(sys.argv[1], Path(sys.argv[2])), log_level="error")
     await uvicorn.Server(config).serve(sockets=[listener])

@@ -81,6 +81,7 @@ class Stub:
 
 async def main() -> None:
     listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # asyncio sets it on sockets of its own alone
     print(listener.getsockname()[1], flush=True)
     config = uvicorn.Config(Stub(), log_level="error", lifespan="off")
     await uvicorn.Server(config).serve(sockets=[listener])
