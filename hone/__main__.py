@@ -16,6 +16,7 @@ from hone import (
     learning,
     secrets_command,
     serving,
+    system_prompt_command,
     threads,
     tools_command,
     traces,
@@ -39,6 +40,7 @@ app.add_typer(tools_command.app, name="tools")
 app.command("audit")(audit_command.audit)
 app.add_typer(keys_command.app, name="keys")
 app.add_typer(secrets_command.app, name="secrets")
+app.add_typer(system_prompt_command.app, name="system-prompt")
 app.add_typer(traces.app, name="traces")
 app.add_typer(threads.app, name="threads")
 app.add_typer(approvals.app, name="approvals")

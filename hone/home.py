@@ -10,6 +10,7 @@ from sqlalchemy.engine import Engine
 
 from runtime.access.audit import AuditLog
 from runtime.access.keys import Keys
+from runtime.agent.system_prompts import SystemPrompts
 from runtime.approvals.store import ApprovalStore
 from runtime.database import open_database
 from runtime.policy.base import Policy
@@ -67,6 +68,10 @@ class Home:
     @property
     def keys(self) -> Keys:
         return Keys(self.engine)
+
+    @property
+    def system_prompts(self) -> SystemPrompts:
+        return SystemPrompts(self.engine)
 
     @property
     def audit(self) -> AuditLog:

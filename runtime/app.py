@@ -21,6 +21,7 @@ from runtime.api import (
     models,
     responses,
     secrets,
+    system_prompt,
     threads,
     tool_calls,
     tool_drafts,
@@ -91,6 +92,7 @@ def create_app(
         approvals,
         adapters,
         *about_access,
+        system_prompt,
         health,
         pages,
     ):

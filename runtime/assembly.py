@@ -28,6 +28,7 @@ from runtime.agent.nodes import Nodes, ToolExecutor
 from runtime.agent.observer import Observer, Observers
 from runtime.agent.recovery import TurnRecovery
 from runtime.agent.state import Limits
+from runtime.agent.system_prompts import SystemPrompts
 from runtime.agent.thread_checkpoints import forget_thread, open_thread_checkpoints
 from runtime.agent.threads import HeadStore, Threads
 from runtime.agent.turns import Turns, WhenBusy, remembered_in
@@ -116,6 +117,7 @@ class _Chat:
     answers: Answers
     followers: Mapping[str, asyncio.Task[None]]
     threads: Threads
+    system_prompts: SystemPrompts
     erasure: Erasure
 
 
@@ -160,6 +162,7 @@ async def open_services(stack: AsyncExitStack, settings: Settings, given: Given)
         approvals=chat.approvals,
         answers=chat.answers,
         threads=chat.threads,
+        system_prompts=chat.system_prompts,
         erasure=chat.erasure,
         keys=keys,
         audit=AuditLog(engine),
@@ -287,6 +290,7 @@ async def _open_chat(
     retriever = await asyncio.to_thread(open_retriever, settings.retrieval, kept=settings.home / "vectors.db")
     stack.callback(retriever.close)
     await asyncio.to_thread(lambda: retriever.prepare(toolbox.list()))
+    system_prompts = SystemPrompts(engine)
     turns = Turns(
         policy=serving.policy,
         graph=graph,
@@ -299,6 +303,7 @@ async def _open_chat(
         admissions=admissions,
         presence=presence,
         when_busy=WhenBusy(settings.when_busy),
+        system_prompt=system_prompts.text,
         digests=lambda name: _digest(serving.deployment, name),
         limits=limits,
         base_name=serving.policy.model,
@@ -312,7 +317,7 @@ async def _open_chat(
     stack.push_async_callback(recovery.close)
     follow("turns", recovery.run())
     erasure = Erasure(engine, partial(forget_thread, checkpoints))
-    return _Chat(store, turns, approvals, answers, followers, threads, erasure)
+    return _Chat(store, turns, approvals, answers, followers, threads, system_prompts, erasure)
 
 
 async def _open_keys(stack: AsyncExitStack, engine: Engine) -> Keys:

@@ -23,6 +23,7 @@ RuntimeFault
 │   ├── TurnCutOff          its servers ended while it ran, too often to go on
 │   ├── TurnFailed          it failed before, and so it is told again
 │   └── TurnTaken           another server has taken it over
+├── SystemPromptNotFound    the tenant has none of its own
 ├── ThreadNotFound          nothing is kept of it
 ├── AccessDenied
 │   ├── Unauthenticated     no credential, or none that counts
@@ -99,6 +100,10 @@ class ApprovalExpired(ApprovalError):
 
 
 class ThreadBusy(RuntimeFault):
+    pass
+
+
+class SystemPromptNotFound(RuntimeFault):
     pass
 
 

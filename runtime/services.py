@@ -14,6 +14,7 @@ from runtime.access.keys import Keys
 from runtime.access.limits import Limits, WaitingRoom
 from runtime.agent.answers import Answers
 from runtime.agent.nodes import ToolExecutor
+from runtime.agent.system_prompts import SystemPrompts
 from runtime.agent.threads import Threads
 from runtime.agent.turns import Served, Turns
 from runtime.approvals.store import ApprovalStore
@@ -73,6 +74,7 @@ class Services:
     approvals: ApprovalStore
     answers: Answers
     threads: Threads
+    system_prompts: SystemPrompts
     erasure: Erasure
     keys: Keys
     audit: AuditLog

@@ -38,6 +38,7 @@ class Scope(StrEnum):
     ADAPTERS = "adapters"
     KEYS = "keys"
     AUDIT = "audit"
+    SETTINGS = "settings"
     METRICS = "metrics"
 
 
@@ -63,6 +64,7 @@ _SECRETS = Need(Role.OPERATOR, Scope.SECRETS)
 _TRACES = Need(Role.USER, Scope.TRACES)
 _APPROVALS = Need(Role.USER, Scope.APPROVALS)
 _ADAPTERS = Need(Role.OPERATOR, Scope.ADAPTERS, of_server=True)
+_SETTINGS = Need(Role.OPERATOR, Scope.SETTINGS)
 _KEYS = Need(Role.OPERATOR, Scope.KEYS)
 
 ROUTES: Mapping[tuple[str, str], Need | None] = {
@@ -119,6 +121,9 @@ ROUTES: Mapping[tuple[str, str], Need | None] = {
     ("GET", "/v1/keys/{prefix}"): _KEYS,
     ("POST", "/v1/keys/{prefix}/rotate"): _KEYS,
     ("POST", "/v1/keys/{prefix}/revoke"): _KEYS,
+    ("GET", "/v1/system-prompt"): _SETTINGS,
+    ("PUT", "/v1/system-prompt"): _SETTINGS,
+    ("DELETE", "/v1/system-prompt"): _SETTINGS,
     ("GET", "/v1/audit"): Need(Role.OPERATOR, Scope.AUDIT),
 }
 """Method and path, as the app declares them; HEAD is as GET."""

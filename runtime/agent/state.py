@@ -21,7 +21,7 @@ class AgentState(TypedDict):
     system: str | None
     """The system text of the client, outside `messages`, so that a client may change it between turns."""
     instructions: str | None
-    """System text of this turn alone: it comes before `system` and is not kept for the next."""
+    """System text of this turn alone, the tenant's and the request's: it comes before `system` and is not kept for the next."""
     messages: list[Message]
     """The conversation as the policy sees it, results of server-run tools included."""
     tools: list[dict[str, Any]]

@@ -5,6 +5,7 @@ import sqlalchemy as sa
 
 from runtime.database import UtcDateTime
 from tools.tables import tenant
+from tools.tenancy import DEFAULT
 
 metadata = sa.MetaData()
 
@@ -68,3 +69,12 @@ servers = sa.Table(
     sa.Column("until", UtcDateTime(), nullable=False, doc="taken for dead after this, by the database's clock"),
 )
 """The server processes that share a PostgreSQL database (`runtime.presence`)."""
+
+system_prompts = sa.Table(
+    "system_prompts",
+    metadata,
+    sa.Column("tenant", sa.String(64), primary_key=True, server_default=DEFAULT),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.Column("set_at", UtcDateTime(), nullable=False),
+    info={"shared": True},
+)

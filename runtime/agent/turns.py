@@ -200,6 +200,7 @@ class Turns:
         limits: Limits,
         base_name: str,
         when_busy: WhenBusy = WhenBusy.QUEUE,
+        system_prompt: Callable[[], str | None] = lambda: None,
         observer: Observer = Observer(),  # noqa: B008 (keeps nothing)
         now: Callable[[], datetime] = utc_now,
     ) -> None:
@@ -210,6 +211,7 @@ class Turns:
             digests: gives the sha256 of a published adapter, None when it was not published here.
             base_name: what traces call the base model.
             when_busy: unless the request says otherwise.
+            system_prompt: what the policy is told first, for the tenant of whoever acts.
             observer: watches each turn and its recording.
         """
         self._policy = policy
@@ -223,6 +225,7 @@ class Turns:
         self._admissions = admissions
         self._presence = presence
         self._when_busy = when_busy
+        self._system_prompt = system_prompt
         self._digests = digests
         self._limits = limits
         self._base_name = base_name
@@ -701,6 +704,8 @@ class Turns:
         offered: Sequence[ToolSpec],
     ) -> _Course:
         specs = await asyncio.to_thread(self._shown_tools, request, offered, thread.messages)
+        told = (await asyncio.to_thread(self._system_prompt), request.instructions)
+        instructions = "\n\n".join(text for text in told if text) or None
         begun = Begun(
             created_at=plan.created_at,
             adapter=plan.served.name,
@@ -711,7 +716,7 @@ class Turns:
         state: AgentState = {
             # PostgreSQL keeps plain texts of a thread checkpoint in a form that has no NUL; lists hold anything
             "system": None if thread.system is None else storable(thread.system),
-            "instructions": None if request.instructions is None else storable(request.instructions),
+            "instructions": None if instructions is None else storable(instructions),
             "messages": thread.messages,
             "tools": [_checkpointable(spec.openai()) for spec in specs.values()],
             "trace_id": plan.trace_id,
