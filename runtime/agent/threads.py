@@ -283,6 +283,8 @@ class Threads:
                 lock = self._lock(head.thread_id)
                 if not head.is_last or lock.locked() or await asyncio.to_thread(self._is_held, head.thread_id):
                     continue
+                if lock.locked():  # somebody took it while that was looked up
+                    continue
                 await lock.acquire()
                 last = await self._last_still(head, lock)
                 if last is not None:

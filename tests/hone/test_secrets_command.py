@@ -61,8 +61,8 @@ def test_what_cannot_be_kept_is_refused_before_anything_is_made(tmp_path: Path) 
 def test_the_master_key_is_changed_and_the_older_one_can_go(tmp_path: Path) -> None:
     run(tmp_path, "set", "PETS", *HOST, value="a-value")
     told = run(tmp_path, "rotate-key")
-    assert "1 were wrapped anew" in told
-    assert "master.key" in told
+    assert "1 were wrapped anew" in " ".join(told.split())
+    assert "master.key" in "".join(told.split())
     keys = [line for line in (tmp_path / "master.key").read_text().splitlines() if not line.startswith("#")]
     (tmp_path / "master.key").write_text(keys[0])
     assert [secret["opens"] for secret in listed(tmp_path)] == [True]

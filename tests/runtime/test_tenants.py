@@ -412,7 +412,9 @@ def _trace(trace_id: str, thread_id: str, status: TraceStatus, mark: str) -> Tra
 def test_no_statement_that_is_written_as_text_names_a_table_of_tenants(tmp_path: Path) -> None:
     """The guard lets text through, since it cannot read it."""
     tables = sa.MetaData()
-    tables.reflect(open_database(f"sqlite:///{tmp_path / 'hone.db'}"))
+    engine = open_database(f"sqlite:///{tmp_path / 'hone.db'}")
+    tables.reflect(engine)
+    engine.dispose()
     owned = [table.name for table in tables.tables.values() if belongs_to_tenants(table)]
     assert "traces" in owned
     root = Path(__file__).parents[2]

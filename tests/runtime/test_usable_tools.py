@@ -1,5 +1,7 @@
 """What a turn finds of the catalogue: kept as long as nothing changes, and never behind what another process has done."""
 
+from collections.abc import Iterator
+
 import pytest
 from sqlalchemy import Engine
 
@@ -14,9 +16,11 @@ from tools.spec import PythonBackend
 
 
 @pytest.fixture
-def others(engine: Engine) -> Engine:
+def others(engine: Engine) -> Iterator[Engine]:
     """Another process's way to the same database."""
-    return open_database(engine.url.render_as_string(hide_password=False))
+    opened = open_database(engine.url.render_as_string(hide_password=False))
+    yield opened
+    opened.dispose()
 
 
 def names(toolbox: RunnableTools) -> list[str]:
