@@ -24,6 +24,7 @@ from runtime.agent.admission import Admissions
 from runtime.agent.answers import Answers
 from runtime.agent.consent import ConsentRules
 from runtime.agent.graph import build_graph
+from runtime.agent.history import remembered_in
 from runtime.agent.nodes import Nodes, ToolExecutor
 from runtime.agent.observer import Observer, Observers
 from runtime.agent.recovery import TurnRecovery
@@ -31,7 +32,8 @@ from runtime.agent.state import Limits
 from runtime.agent.system_prompts import SystemPrompts
 from runtime.agent.thread_checkpoints import forget_thread, open_thread_checkpoints
 from runtime.agent.threads import HeadStore, Threads
-from runtime.agent.turns import Turns, WhenBusy, remembered_in
+from runtime.agent.turn_request import WhenBusy
+from runtime.agent.turns import Turns
 from runtime.approvals.store import ApprovalStore
 from runtime.database import open_database
 from runtime.erasure import Erasure

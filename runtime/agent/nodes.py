@@ -384,13 +384,6 @@ class Nodes:
             return None
         return _not_called(*_NOT_GRANTED[use])
 
-    def _is_ours(self, outcome: ToolOutcome, context: TurnContext) -> bool:
-        """Whether nobody outside can have written the result."""
-        spec = context.specs.get(outcome.call.name)
-        if spec is None or outcome.status in (CallStatus.DECLINED, CallStatus.LAPSED):
-            return True
-        return self._consent.trusts(spec)
-
     def _cut(self, content: str, tokens: int) -> str:
         """`content`, or its beginning and a note, so that one large result does not fill the policy's context."""
         beginning = content[: tokens * LONGEST_TOKEN]

@@ -13,7 +13,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime
-from enum import StrEnum
 from functools import partial
 from typing import Any, Protocol
 
@@ -24,13 +23,16 @@ from pydantic import TypeAdapter
 
 from runtime.agent.admission import Admission, Admissions, Ending, Mark, Refused, State
 from runtime.agent.consent import question, waiting_reply, word_of
+from runtime.agent.endings import Endings, TraceRecorder, TurnEnd
 from runtime.agent.graph import AgentGraph, most_node_runs
+from runtime.agent.history import checkpoint_at, checkpoint_id, past_turn
 from runtime.agent.messages import Message, Reply
 from runtime.agent.observer import Observer, TurnBegun, TurnEnded
 from runtime.agent.repetitions import LOOK_AGAIN_S, Repetitions
 from runtime.agent.running import RunningTurn, TurnResult
 from runtime.agent.state import AgentState, Begun, Limits, TurnContext
 from runtime.agent.threads import OpenThread, PastTurn, Threads
+from runtime.agent.turn_request import BASE, INCUMBENT, LIVE, TurnRequest, WhenBusy
 from runtime.approvals.schema import Approval, ApprovalState, Ask
 from runtime.approvals.store import ApprovalStore
 from runtime.database import utc_now
@@ -47,7 +49,7 @@ from runtime.errors import (
     UnknownAdapter,
     told,
 )
-from runtime.policy.base import Policy, SamplingParams
+from runtime.policy.base import Policy
 from runtime.policy.manifest import adapter_version
 from runtime.presence import SharedPresence
 from runtime.prompt import called_tools, recent_words
@@ -58,23 +60,8 @@ from tools.spec import ToolSpec
 
 log = structlog.get_logger(__name__)
 
-LIVE = "hone"
-"""The model name that follows the deployment pointer; `hone@base`, `hone@v12` and `hone@<adapter>` stay where they are."""
-INCUMBENT = f"{LIVE}@incumbent"
-"""The adapter that serves everyone, whatever else is on trial."""
-BASE = f"{LIVE}@base"
 MOST_RUNS = 5
 """A turn that so many servers ended in is not begun once more: it may be what ends them."""
-
-
-class WhenBusy(StrEnum):
-    """What becomes of a message to a thread in which a turn runs."""
-
-    QUEUE = "queue"
-    """It waits for its turn."""
-    REJECT = "reject"
-    INTERRUPT = "interrupt"
-    """The turn that runs ends first: at once where it has called nothing, else as soon as no call is under way."""
 
 
 class Served(Protocol):
@@ -93,49 +80,10 @@ class Pointer(Protocol):
     def lease(self) -> AbstractContextManager[Served]: ...
 
 
-class TraceRecorder(Protocol):
-    def record(self, trace: Trace) -> None: ...
-
-    def get(self, trace_id: str) -> Trace:
-        """Raises: TraceNotFound."""
-        ...
-
-
 class Toolbox(Protocol):
     """The registered tools."""
 
     def list(self) -> Sequence[ToolSpec]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class TurnRequest:
-    messages: tuple[Message, ...]
-    """OpenAI's shape, arguments of tool calls as objects, content as text; the last one is the user's or a tool's."""
-    params: SamplingParams
-    model: str = LIVE
-    thread: str | None = None
-    """Id of the thread; None: recognised by the conversation."""
-    after: PastTurn | None = None
-    """The turn to go on from, whatever the thread's name; all messages are new then."""
-    instructions: str | None = None
-    """As in `AgentState`."""
-    echo: str | None = None
-    """As in `AgentState`."""
-    client_tools: tuple[ToolSpec, ...] | None = None
-    """The client's own tools, shown instead of the registered ones; None: the registered ones."""
-    show_tools: bool = True
-    only_tools: tuple[str, ...] | None = None
-    """Names of the registered tools to show; None: those that the conversation is about."""
-    when_busy: WhenBusy | None = None
-    """None: as the server is set."""
-
-    @property
-    def named_thread(self) -> str | None:
-        """The thread that it is about, whoever else talks in it; None: one that is free, or a new one."""
-        return self.thread or (self.after.thread_id if self.after is not None else None)
-
-
-_REQUESTS = TypeAdapter(TurnRequest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,12 +112,7 @@ class _Course:
     """The state in that thread checkpoint, with its interrupts, if any, as `__interrupt__`."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Unwritten:
-    """The end of a turn that the database would not take."""
-
-    write: Callable[[], None]
-    admission: Admission
+_REQUESTS = TypeAdapter(TurnRequest)
 
 
 class _NotAdmitted(Exception):
@@ -219,7 +162,7 @@ class Turns:
         self._threads = threads
         self._toolbox = toolbox
         self._retriever = retriever
-        self._recorder = recorder
+        self._endings = Endings(admissions, recorder, approvals, threads, observer)
         self._pointer = pointer
         self._approvals = approvals
         self._admissions = admissions
@@ -233,7 +176,6 @@ class Turns:
         self._now = now
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._running: dict[str, RunningTurn] = {}
-        self._unwritten: list[_Unwritten] = []
         self._repetitions = Repetitions(admissions, recorder, self._running)
         self._stopping = False
 
@@ -335,37 +277,16 @@ class Turns:
             self._tasks[admission_id].cancel()
 
     async def write_late(self) -> None:
-        """Tries again to write the ends of turns that the database would not take."""
-        for late in list(self._unwritten):
-            try:
-                await asyncio.to_thread(late.write)
-            except StoreError:
-                return
-            except TurnTaken:
-                pass
-            self._unwritten.remove(late)
-            log.info("trace recorded late", trace=late.admission.trace_id)
+        """As `Endings.write_late`."""
+        await self._endings.write_late()
 
     async def models(self) -> list[str]:
         """Names that a request may give as its model."""
         return [LIVE, INCUMBENT, BASE, *sorted(f"{LIVE}@{_short(name)}" for name in await self._policy.adapters())]
 
     async def past(self, trace: Trace) -> PastTurn | None:
-        """A turn and its thread as the turn left it; None: nothing is left of it, as when it failed."""
-        thread: RunnableConfig = {"configurable": {"thread_id": trace.thread_id}}
-        async for snapshot in self._graph.aget_state_history(thread):
-            values = snapshot.values
-            if values.get("trace_id") == trace.id and (values["reply"] is not None or snapshot.interrupts):
-                reply = values["reply"]
-                return PastTurn(
-                    thread_id=trace.thread_id,
-                    system=values["system"],
-                    messages=values["messages"],
-                    reply=None if reply is None else Reply.model_validate(reply),
-                    echo=values.get("echo"),
-                    dropped=values["dropped"],
-                )
-        return None
+        """As `runtime.agent.history.past_turn`."""
+        return await past_turn(self._graph, trace)
 
     @property
     def is_stopping(self) -> bool:
@@ -374,7 +295,7 @@ class Turns:
 
     def has(self, admission_id: str) -> bool:
         """Whether a turn runs here, or has ended here and is yet to be written."""
-        return admission_id in self._running or any(late.admission.id == admission_id for late in self._unwritten)
+        return admission_id in self._running or self._endings.is_late(admission_id)
 
     @property
     def running(self) -> int:
@@ -393,7 +314,7 @@ class Turns:
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
-        await self.write_late()
+        await self._endings.write_late()
         await self._repetitions.close()
 
     def check_takes_turns(self) -> None:
@@ -471,7 +392,7 @@ class Turns:
         self, thread: OpenThread, asked: Approval, decide: Callable[[], Approval], mark: Mark
     ) -> RunningTurn | Refused:
         self.check_takes_turns()
-        waiting = await self._graph.aget_state(_checkpoint(thread.thread_id, asked.checkpoint_id))
+        waiting = await self._graph.aget_state(checkpoint_at(thread.thread_id, asked.checkpoint_id))
         if not waiting.interrupts:
             await asyncio.to_thread(decide)
             await asyncio.to_thread(self._approvals.settle, asked.id)
@@ -512,15 +433,15 @@ class Turns:
         try:
             if mine.approval_id is not None:
                 asked = await asyncio.to_thread(self._approvals.get, mine.approval_id)
-            latest = await self._graph.aget_state({"configurable": {"thread_id": mine.thread_id}})
+            latest = await self._graph.aget_state(checkpoint_at(mine.thread_id))
             waited_in = asked.checkpoint_id if asked is not None else None
-            is_its_own = latest.values.get("trace_id") == mine.trace_id and _id_of(latest) != waited_in
+            is_its_own = latest.values.get("trace_id") == mine.trace_id and checkpoint_id(latest) != waited_in
             if mine.runs > MOST_RUNS:
                 raise TurnCutOff(f"{MOST_RUNS} servers ended while this turn ran; it is not begun again")
             if is_its_own:
                 return await self._go_on_from(latest, mine, thread, asked)
             if asked is not None:
-                waiting = await self._graph.aget_state(_checkpoint(thread.thread_id, asked.checkpoint_id))
+                waiting = await self._graph.aget_state(checkpoint_at(thread.thread_id, asked.checkpoint_id))
                 specs, resident = await self._in_service(Begun.model_validate(waiting.values["begun"]))
                 return self._resume(thread, asked, mine, waiting, specs, resident)
             return await self._begin_anew(mine, thread)
@@ -555,7 +476,7 @@ class Turns:
 
         async def course(turn: RunningTurn) -> _Course:
             context = self._context(turn, mine, begun, specs, resident)
-            return _Course(None, context, {"configurable": {"thread_id": thread.thread_id}}, reached)
+            return _Course(None, context, checkpoint_at(thread.thread_id), reached)
 
         return self._start(_Plan(mine, begun.created_at, served, asked), thread, held, course)
 
@@ -581,7 +502,7 @@ class Turns:
 
         async def course(turn: RunningTurn) -> _Course:
             context = self._context(turn, admission, begun, specs, resident)
-            return _Course(resume, context, _checkpoint(thread.thread_id, answered.checkpoint_id))
+            return _Course(resume, context, checkpoint_at(thread.thread_id, answered.checkpoint_id))
 
         return self._start(_Plan(admission, begun.created_at, served, answered), thread, held, course)
 
@@ -625,7 +546,7 @@ class Turns:
         self, mine: Admission, asked: Approval | None, thread: OpenThread, failure: Exception
     ) -> None:
         """Closes a turn that cannot go on, with what is known of it."""
-        at = _checkpoint(mine.thread_id, asked.checkpoint_id if asked is not None else None)
+        at = checkpoint_at(mine.thread_id, asked.checkpoint_id if asked is not None else None)
         values = (await self._graph.aget_state(at)).values
         is_its_own = values.get("trace_id") == mine.trace_id
         spans = [Span.model_validate(span) for span in values["spans"]] if is_its_own else []
@@ -634,7 +555,8 @@ class Turns:
         plan = _Plan(mine, begun.created_at if begun is not None else mine.created_at, served, asked)
         trace = self._trace(plan, mine.thread_id, spans, failure=failure)
         _log_failure(trace, failure)
-        await self._write_end(plan, thread, trace, _failed_ending(failure, acted=is_its_own), None, 0)
+        ending = _failed_ending(failure, acted=is_its_own)
+        await self._endings.write(TurnEnd(mine, thread, trace, ending, answered=asked))
 
     def _start(
         self, plan: _Plan, thread: OpenThread, held: ExitStack, course: Callable[[RunningTurn], Awaitable[_Course]]
@@ -742,7 +664,7 @@ class Turns:
             run=plan.admission.runs,
             stops=lambda: turn.stop is not None,
         )
-        return _Course(state, context, {"configurable": {"thread_id": thread.thread_id}})
+        return _Course(state, context, checkpoint_at(thread.thread_id))
 
     def _deadline(self) -> float:
         return asyncio.get_running_loop().time() + self._limits.seconds
@@ -806,7 +728,7 @@ class Turns:
         is_taken = isinstance(outcome, TurnTaken)
         try:
             if not goes_on and not is_taken:
-                await self._write_end(plan, thread, trace, ending, reply, length)
+                await self._endings.write(TurnEnd(plan.admission, thread, trace, ending, reply, length, plan.answered))
         except TurnTaken as e:
             is_taken = True
             log.warning("another server ended the turn", trace=plan.trace_id, error=told(e))
@@ -823,7 +745,7 @@ class Turns:
         if final["reply"] is not None:
             return Reply.model_validate(final["reply"])
         (asked,) = final["__interrupt__"]
-        snapshot = await self._graph.aget_state({"configurable": {"thread_id": thread_id}})
+        snapshot = await self._graph.aget_state(checkpoint_at(thread_id))
         approval = await asyncio.to_thread(
             self._approvals.ask,
             Ask.model_validate(asked.value),
@@ -858,7 +780,7 @@ class Turns:
             # Before calls that act: the decision is in the thread checkpoint by now. Whoever was taken for dead must not act.
             await asyncio.to_thread(self._presence.make_sure)
             await asyncio.to_thread(self._admissions.check_mine, admission)
-            latest: RunnableConfig = {"configurable": {"thread_id": admission.thread_id}}
+            latest = checkpoint_at(admission.thread_id)
             async for state in self._run(None, course.context, latest):
                 yield state
 
@@ -874,45 +796,6 @@ class Turns:
         ):
             assert isinstance(state, dict)
             yield state
-
-    async def _write_end(
-        self,
-        plan: _Plan,
-        thread: OpenThread,
-        trace: Trace,
-        ending: Ending,
-        reply: Reply | None,
-        length: int,
-    ) -> None:
-        """The record, the thread's new past and the end of the row: one transaction. Raises: TurnTaken."""
-
-        def write(*, with_trace: bool = True) -> None:
-            with self._admissions.together():
-                self._admissions.close(plan.admission, ending)
-                if with_trace:
-                    self._recorder.record(trace)
-                if plan.answered is not None:
-                    self._approvals.settle(plan.answered.id)
-                if reply is not None:
-                    self._threads.advance(thread, reply, length)
-
-        try:
-            with self._observer.recording():
-                await asyncio.to_thread(write)
-            return
-        except TurnTaken:
-            raise
-        except Exception as e:  # the user's answer does not hang on a database that is full, locked or wrong
-            log.error("trace not recorded", trace=trace.id, error=told(e))
-            is_late = isinstance(e, StoreError)
-        try:
-            if not is_late:  # the trace itself cannot be kept: the thread goes on without it
-                await asyncio.to_thread(write, with_trace=False)
-        except StoreError as e:
-            log.error("thread not advanced", thread=thread.thread_id, error=told(e))
-            is_late = True
-        if is_late:
-            self._unwritten.append(_Unwritten(write, plan.admission))
 
     def _trace(
         self,
@@ -952,17 +835,6 @@ def _chosen(registered: Sequence[ToolSpec], names: tuple[str, ...] | None) -> Se
     return [known[name] for name in names]
 
 
-def _checkpoint(thread_id: str, checkpoint_id: str | None) -> RunnableConfig:
-    """Args: checkpoint_id: None: the thread's latest."""
-    if checkpoint_id is None:
-        return {"configurable": {"thread_id": thread_id}}
-    return {"configurable": {"thread_id": thread_id, "checkpoint_ns": "", "checkpoint_id": checkpoint_id}}
-
-
-def _id_of(snapshot: StateSnapshot) -> str | None:
-    return (snapshot.config.get("configurable") or {}).get("checkpoint_id")
-
-
 def _failed_ending(failure: BaseException, *, acted: bool) -> Ending:
     return Ending(State.FAILED, acted, error={"kind": type(failure).__name__, "message": str(failure)})
 
@@ -994,25 +866,3 @@ def _named(trace: Trace) -> dict[str, str]:
 class _Pinned:
     name: str | None
     sha256: str | None
-
-
-def _is_past(snapshot: StateSnapshot) -> bool:
-    """Whether a turn ended there, or waits. One that failed, or is under way, has left nothing to remember."""
-    return snapshot.values.get("reply") is not None or bool(snapshot.interrupts)
-
-
-def remembered_in(graph: AgentGraph) -> Any:
-    """What `Threads` asks of the graph: a thread's system text and messages as the last turn left them."""
-
-    async def remembered(thread_id: str) -> tuple[str | None, list[Message]]:
-        thread: RunnableConfig = {"configurable": {"thread_id": thread_id}}
-        snapshot = await graph.aget_state(thread)
-        if snapshot.values and not _is_past(snapshot):
-            async for snapshot in graph.aget_state_history(thread):
-                if _is_past(snapshot):
-                    break
-            else:
-                return None, []
-        return snapshot.values.get("system"), list(snapshot.values.get("messages", ()))
-
-    return remembered

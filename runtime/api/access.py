@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from runtime.access.identity import Identity, key_identity, open_identity
 from runtime.access.limits import returned_on_error
 from runtime.access.roles import ROUTES, Need
-from runtime.agent.turns import RunningTurn
+from runtime.agent.running import RunningTurn
 from runtime.api.errors import response_to
 from runtime.errors import BadSettings, Forbidden, RuntimeFault, Unauthenticated
 from runtime.services import Services

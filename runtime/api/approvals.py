@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict
 
 from runtime.agent.threads import own_thread
-from runtime.agent.turns import LIVE
+from runtime.agent.turn_request import LIVE
 from runtime.api.access import Sender, admitted
 from runtime.api.chat_response import Identity, completion, headers
 from runtime.api.errors import response_to

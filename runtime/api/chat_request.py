@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from runtime.agent.messages import Message
-from runtime.agent.turns import LIVE, TurnRequest
+from runtime.agent.turn_request import LIVE, TurnRequest
 from runtime.api.request_shapes import (
     NO_FORCED_CALL,
     NO_LOGPROBS,

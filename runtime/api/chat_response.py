@@ -8,7 +8,7 @@ from typing import Any
 
 from runtime.agent.citations import citations, unsupported_numbers
 from runtime.agent.messages import PendingCall, Reply
-from runtime.agent.turns import TurnResult
+from runtime.agent.running import TurnResult
 from runtime.decision import Clarify, DecisionKind, Execute, Invalid, MissingParameter, RefusalCategory
 from runtime.policy.base import BASE_POLICY
 from runtime.traces.schema import Span

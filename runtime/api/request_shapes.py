@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeAlias
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from runtime.agent.messages import unsound
-from runtime.agent.turns import WhenBusy
+from runtime.agent.turn_request import WhenBusy
 from runtime.decision import RESERVED_TOOLS
 from runtime.errors import BadRequest
 from tools.json_schema import schema_problem

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, PlainValidator, model_validator
 
 from runtime.agent.messages import Message
 from runtime.agent.threads import PastTurn
-from runtime.agent.turns import LIVE, TurnRequest
+from runtime.agent.turn_request import LIVE, TurnRequest
 from runtime.api.request_shapes import (
     NO_FORCED_CALL,
     NO_LOGPROBS,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from runtime.agent.messages import PendingCall, Reply
-from runtime.agent.turns import TurnResult
+from runtime.agent.running import TurnResult
 from runtime.api.chat_response import finish_reason, hone_field, pieces, step
 from runtime.decision import DecisionKind
 from runtime.traces.schema import Span

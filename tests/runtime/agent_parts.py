@@ -15,11 +15,13 @@ from runtime.agent.admission import Admissions
 from runtime.agent.answers import Answers
 from runtime.agent.consent import ConsentRules
 from runtime.agent.graph import build_graph
+from runtime.agent.history import remembered_in
 from runtime.agent.nodes import Nodes
 from runtime.agent.recovery import TurnRecovery
 from runtime.agent.state import Limits
 from runtime.agent.threads import HeadStore, Threads
-from runtime.agent.turns import TurnRequest, Turns, remembered_in
+from runtime.agent.turn_request import TurnRequest
+from runtime.agent.turns import Turns
 from runtime.approvals.store import ApprovalStore
 from runtime.database import Clock, open_database, utc_now
 from runtime.decision import Clarify, Decision, Execute, MissingParameter, Refuse, ToolCall, write_decision

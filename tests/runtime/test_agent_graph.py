@@ -349,7 +349,7 @@ async def test_a_turn_that_outlives_the_server_is_recorded_as_failed(tmp_path: P
 
 
 async def test_news_comes_as_the_turn_goes(tmp_path: Path, renderer: Renderer) -> None:
-    from runtime.agent.turns import TurnRequest
+    from runtime.agent.turn_request import TurnRequest
 
     async with running_agent(tmp_path, renderer, [CALL, "Sunny."], tools=[tool()], results=NOON) as agent:
         turn = await agent.turns.stream(TurnRequest(messages=(user("weather"),), params=SamplingParams()))

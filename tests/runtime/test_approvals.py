@@ -13,8 +13,8 @@ from langgraph.runtime import Runtime
 from runtime.agent.consent import WORDS, ConsentRules, call_digest
 from runtime.agent.messages import PendingCall
 from runtime.agent.nodes import Nodes
+from runtime.agent.running import TurnResult
 from runtime.agent.state import Limits, TurnContext
-from runtime.agent.turns import TurnResult
 from runtime.approvals.schema import Approval, ApprovalState, Use, Verdict, Why
 from runtime.database import utc_now
 from runtime.decision import DecisionKind, Execute, ToolCall

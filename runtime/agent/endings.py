@@ -1,0 +1,117 @@
+"""Writes how turns end: the record, the thread's new past, the settled approval and the end of the row, in one transaction."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+
+from runtime.agent.admission import Admission, Admissions, Ending
+from runtime.agent.messages import Reply
+from runtime.agent.observer import Observer
+from runtime.agent.threads import OpenThread, Threads
+from runtime.approvals.schema import Approval
+from runtime.approvals.store import ApprovalStore
+from runtime.errors import StoreError, TurnTaken, told
+from runtime.traces.schema import Trace
+
+log = structlog.get_logger(__name__)
+
+
+class TraceRecorder(Protocol):
+    def record(self, trace: Trace) -> None: ...
+
+    def get(self, trace_id: str) -> Trace:
+        """Raises: TraceNotFound."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TurnEnd:
+    """All that is to be written."""
+
+    admission: Admission
+    thread: OpenThread
+    trace: Trace
+    ending: Ending
+    reply: Reply | None = None
+    """None: it failed, and the thread is what it was before."""
+    length: int = 0
+    """Messages of the thread by now."""
+    answered: Approval | None = None
+    """What the turn had waited for."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Unwritten:
+    """The end of a turn that the database would not take."""
+
+    write: Callable[[], None]
+    admission: Admission
+
+
+class Endings:
+    """Belongs to one event loop."""
+
+    def __init__(
+        self,
+        admissions: Admissions,
+        recorder: TraceRecorder,
+        approvals: ApprovalStore,
+        threads: Threads,
+        observer: Observer,
+    ) -> None:
+        self._admissions = admissions
+        self._recorder = recorder
+        self._approvals = approvals
+        self._threads = threads
+        self._observer = observer
+        self._unwritten: list[_Unwritten] = []
+
+    def is_late(self, admission_id: str) -> bool:
+        """Whether the end of a turn is yet to be written."""
+        return any(late.admission.id == admission_id for late in self._unwritten)
+
+    async def write_late(self) -> None:
+        """Tries again to write the ends of turns that the database would not take."""
+        for late in list(self._unwritten):
+            try:
+                await asyncio.to_thread(late.write)
+            except StoreError:
+                return
+            except TurnTaken:
+                pass
+            self._unwritten.remove(late)
+            log.info("trace recorded late", trace=late.admission.trace_id)
+
+    async def write(self, end: TurnEnd) -> None:
+        """What the database will not take now is tried again later. Raises: TurnTaken: another server has the turn."""
+
+        def write(*, with_trace: bool = True) -> None:
+            with self._admissions.together():
+                self._admissions.close(end.admission, end.ending)
+                if with_trace:
+                    self._recorder.record(end.trace)
+                if end.answered is not None:
+                    self._approvals.settle(end.answered.id)
+                if end.reply is not None:
+                    self._threads.advance(end.thread, end.reply, end.length)
+
+        try:
+            with self._observer.recording():
+                await asyncio.to_thread(write)
+            return
+        except TurnTaken:
+            raise
+        except Exception as e:  # the user's answer does not hang on a database that is full, locked or wrong
+            log.error("trace not recorded", trace=end.trace.id, error=told(e))
+            is_late = isinstance(e, StoreError)
+        try:
+            if not is_late:  # the trace itself cannot be kept: the thread goes on without it
+                await asyncio.to_thread(write, with_trace=False)
+        except StoreError as e:
+            log.error("thread not advanced", thread=end.thread.thread_id, error=told(e))
+            is_late = True
+        if is_late:
+            self._unwritten.append(_Unwritten(write, end.admission))
