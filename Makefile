@@ -5,10 +5,10 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.ready
 ARGS   ?=
-# environments are made side by side, and so is what needs them not
+# environments are made side by side
 MAKEFLAGS += --jobs=2
 
-.PHONY: setup demo test check serve learn bench faults clean vllm browser mcp agentdojo clients js
+.PHONY: setup demo test check serve learn bench faults clean vllm browser mcp agentdojo clients js peers
 
 setup: $(STAMP)
 
@@ -35,6 +35,10 @@ clients: setup
 
 js:
 	bash tests/js_environment.sh
+
+# for `python -m bench.serving` alone
+peers: setup
+	bash bench/peers_environment.sh
 
 demo: setup
 	$(BIN)/hone demo $(ARGS)
@@ -63,4 +67,4 @@ faults: setup agentdojo
 	$(BIN)/python -m pytest -s tests/faults tests/injections tests/runtime/test_tenants.py $(ARGS)
 
 clean:
-	rm -rf $(VENV) .venv-vllm .venv-mcp .venv-agentdojo .venv-clients tests/js/node_modules .hone
+	rm -rf $(VENV) .venv-vllm .venv-mcp .venv-agentdojo .venv-clients .venv-peers tests/js/node_modules .hone

@@ -6,19 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 FOLDER=.venv-peers
 
-# environment NAME REQUIREMENT...
-environment() {
-    local name="$1"
-    shift
-    local place="$FOLDER/$name"
-    local stamp="$place/.hone-$(printf '%s' "$*" | cksum | cut -d' ' -f1)"
-    if [ -f "$stamp" ]; then
-        return
-    fi
-    "${PYTHON:-python3}" -m venv --clear "$place"
-    "$place/bin/python" -m pip install --quiet --disable-pip-version-check "$@"
-    touch "$stamp"
-}
+source tests/environment.sh
 
 # litellm's proxy lies in its own wheel; its extra "proxy" asks for sister packages (database, enterprise) that not every index has
 LITELLM="litellm==1.110.2"

@@ -6,19 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 FOLDER=.venv-mcp
 
-# environment NAME REQUIREMENT...
-environment() {
-    local name="$1"
-    shift
-    local place="$FOLDER/$name"
-    local stamp="$place/.hone-$(printf '%s' "$*" | cksum | cut -d' ' -f1)"
-    if [ -f "$stamp" ]; then
-        return
-    fi
-    "${PYTHON:-python3}" -m venv --clear "$place"
-    "$place/bin/python" -m pip install --quiet --disable-pip-version-check "$@"
-    touch "$stamp"
-}
+source tests/environment.sh
 
 environment time "mcp-server-time==2026.10.19" "mcp>=2.3,<3" tzdata
 environment git "mcp-server-git==2026.10.19" "mcp>=2.3,<3"

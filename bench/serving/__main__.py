@@ -211,7 +211,7 @@ def main() -> None:
     given = parser.parse_args()
     for name in ("litellm", "langgraph"):
         if not (PEERS / name).exists():
-            parser.error(f"no {PEERS / name}: run bash bench/peers_environment.sh first")
+            parser.error(f"no {PEERS / name}: run make peers first")
     rows = asyncio.run(run(given))
     if given.json:
         write_json({"serving": rows}, given.json)
