@@ -37,8 +37,10 @@ class MiniLm:
 
     name = "all-MiniLM-L6-v2"
 
-    def __init__(self) -> None:
+    def __init__(self, *, exact: bool = False) -> None:
+        """Args: exact: its products are float32 also where the processor multiplies bfloat16 in half the time."""
         self._gate = threading.Lock()
+        self._exact = exact
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         found = np.zeros((len(texts), _WIDTH), np.float32)
@@ -61,14 +63,18 @@ class MiniLm:
         tokenizer = Tokenizer.from_file(str(path / "tokenizer.json"))
         tokenizer.enable_truncation(_MOST_TOKENS)
         tokenizer.no_padding()
-        return tokenizer, _Encoder(path / "model.safetensors")
+        return tokenizer, _Encoder(path / "model.safetensors", exact=self._exact)
 
 
 class _Encoder:
     """The model's forward pass. The transformers library gives the same vectors, but a short text takes it twice as long on one
-    core, and its import takes seconds."""
+    core, and its import takes seconds.
 
-    def __init__(self, weights: Path) -> None:
+    Where the processor multiplies bfloat16, the products are of that type, which halves their time and moves a vector by less than
+    the 10,000th part of a cosine.
+    """
+
+    def __init__(self, weights: Path, *, exact: bool) -> None:
         import torch  # slow to import, and not needed by every command
         from safetensors.torch import load_file
 
@@ -78,6 +84,11 @@ class _Encoder:
             for part in ("weight", "bias"):
                 of = [f"encoder.layer.{layer}.attention.self.{name}.{part}" for name in ("query", "key", "value")]
                 self._weights[f"{layer}.qkv.{part}"] = torch.cat([self._weights.pop(name) for name in of])
+        is_fast = torch.cpu.get_capabilities().get("avx512_bf16", False) and not exact
+        self._factors = torch.bfloat16 if is_fast else torch.float32
+        for name in self._weights:
+            if ".LayerNorm." not in name and not name.startswith("embeddings."):
+                self._weights[name] = self._weights[name].to(self._factors)
 
     def __call__(self, ids: Sequence[list[int]]) -> Vectors:
         """Args: ids: the tokens of each text. They lie end to end, T in all, so that a short text does not pay for a long one."""
@@ -105,7 +116,8 @@ class _Encoder:
         return x
 
     def _linear(self, x: Any, name: str) -> Any:
-        return self._torch.nn.functional.linear(x, self._weights[f"{name}.weight"], self._weights[f"{name}.bias"])
+        weight, bias = self._weights[f"{name}.weight"], self._weights[f"{name}.bias"]
+        return self._torch.nn.functional.linear(x.to(self._factors), weight, bias).float()
 
     def _norm(self, x: Any, name: str) -> Any:
         weight, bias = self._weights[f"{name}.LayerNorm.weight"], self._weights[f"{name}.LayerNorm.bias"]

@@ -135,13 +135,12 @@ class Retriever:
         asked_PD = self._meaning_of(pieces) if self._embedder is not None else None
         with self._gate:
             index = self._index(described)
-            whole_N = index.by_words(text)
+            whole_N, *words_PN = index.by_words(text, *(pieces if 0 < limit < len(described) else ()))
             meaning_PN = index.by_meaning(asked_PD) if asked_PD is not None and self._fill(index) else None
             chosen = list(range(len(described)))
             if 0 < limit < len(described):
-                words_PN = np.stack([index.by_words(piece) for piece in pieces]) if len(pieces) > 1 else whole_N[None]
                 most = max(_RANKED, 2 * limit)
-                found_PN = _WORDS_WEIGHT * _fused(words_PN, most)
+                found_PN = _WORDS_WEIGHT * _fused(np.stack(words_PN), most)
                 if meaning_PN is not None:
                     found_PN += _fused(meaning_PN, most)
                 chosen = _best((found_PN * weights_P[:, None]).max(axis=0), limit, keep)
@@ -304,9 +303,9 @@ class _Index:
             self._vectors[place] = vectors[text]
             del self.lacking[text]
 
-    def by_words(self, text: str) -> Ranks:
-        """(N,), in the order of the tools."""
-        return self._words.scores(text)[self._order_N]
+    def by_words(self, *texts: str) -> Ranks:
+        """(T, N), in the order of the tools."""
+        return self._words.scores(*texts)[:, self._order_N]
 
     def by_meaning(self, asked_PD: Vectors) -> Ranks:
         """(P, N): cosines, in the order of the tools."""

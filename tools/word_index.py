@@ -55,19 +55,25 @@ class WordIndex:
         self._lengths[place] = 0
         self._count -= 1
 
-    def scores(self, text: str) -> Scores:
-        """One for each place; 0 where no word is in common."""
-        found = np.zeros(len(self._lengths))
+    def scores(self, *texts: str) -> Scores:
+        """A row for each text, with one score for each place; 0 where no word is in common."""
         lengths = np.frombuffer(self._lengths, np.float32).astype(np.float64)
         norms = _K1 * (1 - _B + _B * lengths / max(lengths.sum() / max(self._count, 1), 1))
-        for token in dict.fromkeys(tokens(text)):
+        found = np.zeros((len(texts), len(lengths)))
+        asked: dict[str, list[int]] = {}
+        for row, text in enumerate(texts):
+            for token in dict.fromkeys(tokens(text)):
+                asked.setdefault(token, []).append(row)
+        for token, rows in asked.items():
             having = self._texts[token]
             if having:
                 places = np.frombuffer(self._postings[token][0], np.int32)
                 often = np.frombuffer(self._postings[token][1], np.float32)
                 rarity = np.log(1 + (self._count - having + 0.5) / (having + 0.5))
-                found[places] += rarity * often / (norms[places] + often)
-        found[lengths == 0] = 0
+                gains = rarity * often / (norms[places] + often)
+                for row in rows:
+                    found[row, places] += gains
+        found[:, lengths == 0] = 0
         return found
 
 
