@@ -51,7 +51,7 @@ class SharedPresence(Presence):
 
     def has_left(self, owner: str) -> bool:
         """Whether what a process had under way is for others to take up."""
-        # all processes of a SQLite database lie in one folder: who is not here is gone, though its lock was swept away since
+        # all processes of a SQLite database lie in one folder: who is not here is gone, though its lock was forgotten since
         return self.is_gone(owner) if self._is_shared else not self.is_here(owner)
 
     def beat(self) -> None:

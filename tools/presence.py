@@ -34,14 +34,18 @@ class Presence:
         path = self._folder / f"{owner}{SUFFIX}"
         return owner == self.owner or (path.exists() and not _is_free(path))
 
-    def sweep(self, wanted: Collection[str]) -> None:
-        """Forgets the processes that have ended, except those in `wanted`."""
-        for path in self._folder.glob(f"*{SUFFIX}"):
-            if path.stem not in wanted and path.stem != self.owner and _is_free(path):
-                path.unlink(missing_ok=True)
+    def ended(self) -> set[str]:
+        """Processes of this home that have ended and are not forgotten yet."""
+        owners = {path.stem for path in self._folder.glob(f"*{SUFFIX}")} - {self.owner}
+        return {owner for owner in owners if self.is_gone(owner)}
+
+    def forget(self, owners: Collection[str]) -> None:
+        """From here on nobody can say of these processes, which have ended, that they did."""
+        for owner in owners:
+            (self._folder / f"{owner}{SUFFIX}").unlink(missing_ok=True)
 
     def close(self) -> None:
-        """From here on this process counts as ended. Its file stays until the next sweep, for calls it left open."""
+        """From here on this process counts as ended. Its file stays until it is forgotten, for calls it left open."""
         self._file.close()
 
 
@@ -54,7 +58,7 @@ def _hold(path: Path) -> IO[bytes]:
     while True:
         file = path.open("ab")
         fcntl.flock(file, fcntl.LOCK_EX)
-        if os.fstat(file.fileno()).st_nlink:  # else a sweep took it between the two lines above
+        if os.fstat(file.fileno()).st_nlink:  # else somebody forgot it between the two lines above
             return file
         file.close()
 

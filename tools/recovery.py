@@ -58,6 +58,7 @@ class Recovery:
     def give_up_writes(self) -> Sequence[tuple[CallRecord, ToolSpec]]:
         """Calls that nobody is at become unknown, except those that it returns: they may be run again."""
         repeatable: list[tuple[CallRecord, ToolSpec]] = []
+        ended = self._presence.ended()  # before the rows are read: whoever ends later may leave rows that are not among them
         unfinished = self._journal.unfinished()
         for record in unfinished:
             if not self._is_left(record):
@@ -67,7 +68,7 @@ class Recovery:
                 repeatable.append((record, spec))
             elif self._journal.give_up(record):
                 log.warning("tool call unknown", call=record.call_id, tool=record.tool)
-        self._presence.sweep({record.owner for record in unfinished})
+        self._presence.forget(ended - {record.owner for record in unfinished})
         return repeatable
 
     async def run_again(self, left: Sequence[tuple[CallRecord, ToolSpec]]) -> None:

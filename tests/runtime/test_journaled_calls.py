@@ -267,6 +267,26 @@ def test_calls_of_a_server_that_lives_are_left_alone(
     assert journal.get(presence.owner).outcome is None
 
 
+def test_a_server_that_dies_while_calls_are_looked_through_is_not_forgotten(
+    tmp_path: Path, recovery: Recovery, journal: Journal, presence: Presence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dying = Presence(tmp_path / "servers")
+    read = journal.unfinished
+
+    def read_and_die() -> Any:
+        before = read()
+        left_by(journal, dying.owner, WRITE)
+        dying.close()
+        return before
+
+    monkeypatch.setattr(journal, "unfinished", read_and_die)
+    recovery.give_up_writes()
+    monkeypatch.undo()
+    assert presence.is_gone(dying.owner)
+    recovery.give_up_writes()
+    assert journal.get("c1").outcome is CallStatus.UNKNOWN
+
+
 def test_calls_of_a_server_elsewhere_are_given_up_when_nobody_can_be_at_them(
     journal: Journal, recovery: Recovery, clock: Clock
 ) -> None:

@@ -34,11 +34,12 @@ def test_of_a_stranger_nothing_is_known(tmp_path: Path) -> None:
     me.close()
 
 
-def test_the_ended_are_forgotten_unless_they_are_wanted(tmp_path: Path) -> None:
+def test_the_ended_are_known_until_they_are_forgotten(tmp_path: Path) -> None:
     wanted, unwanted, alive = (Presence(tmp_path) for _ in range(3))
     wanted.close()
     unwanted.close()
-    alive.sweep({wanted.owner})
+    assert alive.ended() == {wanted.owner, unwanted.owner}
+    alive.forget({unwanted.owner})
     assert {path.stem for path in tmp_path.iterdir()} == {wanted.owner, alive.owner}
     assert alive.is_gone(wanted.owner)
     alive.close()
