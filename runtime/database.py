@@ -7,6 +7,7 @@ them (locking, upserts, time zones) is settled here and nowhere else.
 
 import json
 import math
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
+from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
 from alembic import command
@@ -41,6 +43,10 @@ _joined: ContextVar[Connection | None] = ContextVar("joined", default=None)
 """The transaction that blocks of `writing` join, within `together`."""
 
 Clock: TypeAlias = Callable[[], datetime]
+
+
+_write_gates: WeakKeyDictionary[Engine, threading.Lock] = WeakKeyDictionary()
+"""Of SQLite databases: held while a thread writes."""
 
 
 class UtcDateTime(sa.types.TypeDecorator[datetime]):
@@ -109,8 +115,26 @@ def writing(engine: Engine) -> Iterator[Connection]:
     if outer is not None and outer.engine is engine:
         yield outer
         return
-    with _classified(engine), engine.begin() as connection:
+    with _classified(engine), _write_turn(engine), engine.begin() as connection:
         yield connection
+
+
+@contextmanager
+def _write_turn(engine: Engine) -> Iterator[None]:
+    """SQLite has one writer at a time, and one that finds another at work sleeps and looks again, ever longer. Threads of one
+    process wait here instead, and the next begins when the last has ended."""
+    gate = _write_gates.get(engine)
+    if gate is None:
+        yield
+        return
+    if not gate.acquire(timeout=BUSY_TIMEOUT_S):
+        raise StoreError(
+            f"another thread of this process has been writing for {BUSY_TIMEOUT_S:g} s; nothing was changed"
+        )
+    try:
+        yield
+    finally:
+        gate.release()
 
 
 @contextmanager
@@ -219,6 +243,7 @@ def _create_engine(location: URL) -> Engine:
         raise StoreError(f"no driver for {location.drivername!r} databases: {e}; install it with pip") from e
     guard(engine)
     if is_sqlite:
+        _write_gates[engine] = threading.Lock()
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
     return engine

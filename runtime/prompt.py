@@ -7,10 +7,11 @@ Only the template may write control tokens. Where users or tools write the like 
 character, so that nobody can end a turn or open a call from within a message.
 """
 
+import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -69,6 +70,8 @@ class Prompt:
 
 
 _WORD_JOINER = "\u2060"
+_KEPT = 256
+"""Sets of tools of which it is remembered what they come to: most turns of a server show one of a few."""
 _RECENT_MESSAGES = 8
 
 
@@ -121,7 +124,7 @@ class Renderer:
         """Args: messages: the conversation; tools: registered tools in OpenAI's shape, reserved ones not among them."""
         text = self._tokenizer.apply_chat_template(
             [self._defused(dict(m)) for m in messages],
-            tools=[*(self._defused(t) for t in tools), *RESERVED_SCHEMAS],
+            tools=[*self._defused_tools(json.dumps(tools)), *RESERVED_SCHEMAS],
             add_generation_prompt=True,
             tokenize=False,
         )
@@ -129,9 +132,16 @@ class Renderer:
 
     def grammar(self, tools: Sequence[Mapping[str, Any]]) -> str | None:
         """What the policy may write when it sees these tools (`runtime.grammar`); None: anything."""
-        if not self._constrained:
-            return None
-        return decision_grammar(tools, is_token=CALL_OPEN in self._tokenizer.get_added_vocab())
+        return self._grammar(json.dumps(tools)) if self._constrained else None
+
+    @cached_property
+    def _grammar(self) -> Callable[[str], str]:
+        is_token = CALL_OPEN in self._tokenizer.get_added_vocab()
+        return lru_cache(_KEPT)(lambda tools: decision_grammar(json.loads(tools), is_token=is_token))
+
+    @cached_property
+    def _defused_tools(self) -> Callable[[str], list[Any]]:
+        return lru_cache(_KEPT)(lambda tools: self._defused(json.loads(tools)))
 
     @cached_property
     def _controls(self) -> re.Pattern[str] | None:

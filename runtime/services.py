@@ -89,6 +89,6 @@ class Services:
     """None: they are switched off."""
 
 
-def services(request: Request) -> Services:
-    """FastAPI dependency."""
+async def services(request: Request) -> Services:
+    """FastAPI dependency. Asynchronous, as all are that wait for nothing: others run in a thread."""
     return request.app.state.services

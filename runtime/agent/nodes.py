@@ -1,4 +1,4 @@
-"""What a turn does, as graph nodes: resume, decide, check, wait for approval where it is needed, execute.
+"""What a turn does, as graph nodes: resume, decide, wait for approval where it is needed, execute.
 
 A node takes the state and gives back what changes. It knows no HTTP and keeps nothing between calls.
 """
@@ -143,8 +143,15 @@ class Nodes:
         return self._after(state, pending, [await self._run_one(pending[0], spec, 1, answer)], runtime.context)
 
     async def decide(self, state: AgentState, runtime: Runtime[TurnContext]) -> dict[str, Any]:
+        """Samples a decision and checks it: the turn ends with a reply, or a faulty output goes back once, or sound calls go on."""
+        decided = await self._sample(state, runtime.context)
+        if "reply" in decided:
+            return decided
+        after: Any = {**state, **decided}
+        return decided | self._check(after, runtime.context)
+
+    async def _sample(self, state: AgentState, context: TurnContext) -> dict[str, Any]:
         """Renders the conversation, samples, and reads the decision."""
-        context = runtime.context
         messages, prompt, dropped = self._fit(state, context.params.max_tokens)
         room = min(
             context.params.max_tokens,
@@ -195,31 +202,30 @@ class Nodes:
             "cut": completion.finish_reason == "length",
         }
 
-    async def check(self, state: AgentState, runtime: Runtime[TurnContext]) -> dict[str, Any]:
-        """Ends the turn with a reply, sends a faulty output back once, or lets sound calls through."""
+    def _check(self, state: AgentState, context: TurnContext) -> dict[str, Any]:
         span = state["spans"][-1]
         decision = load_decision(span["decision"])
         if isinstance(decision, Invalid):
             shown = [{"role": "assistant", "content": decision.raw}, error_message(decision.error)]
-            return self._repair(state, shown, runtime.context)
+            return self._repair(state, shown, context)
         if not isinstance(decision, Execute):
             reply = reply_to(decision)
             return _end(state, reply if not state["cut"] else stopped_reply(decision.kind, "cut", reply.text))
         pending = _pending(span["id"], decision, run=state["run"])
-        faults = [argument_errors(runtime.context.specs[p.call.name].parameters, p.call.arguments) for p in pending]
+        faults = [argument_errors(context.specs[p.call.name].parameters, p.call.arguments) for p in pending]
         if any(faults):
-            return self._refuse_calls(state, pending, faults, runtime.context)
-        if runtime.context.stops():
+            return self._refuse_calls(state, pending, faults, context)
+        if context.stops():
             return _end(state, stopped_reply(decision.kind, "interrupted"))
-        if isinstance(runtime.context.specs[pending[0].call.name].backend, ClientBackend):
+        if isinstance(context.specs[pending[0].call.name].backend, ClientBackend):
             return _end(state, reply_to(decision, pending))
         asks = self._consent.asks(
             pending,
-            runtime.context.specs,
+            context.specs,
             tainted=is_tainted(state["messages"]),
-            thread_id=runtime.context.thread_id,
+            thread_id=context.thread_id,
         )
-        acts = any(runtime.context.specs[p.call.name].side_effect is not SideEffect.READ for p in pending)
+        acts = any(context.specs[p.call.name].side_effect is not SideEffect.READ for p in pending)
         return {"acts": acts, "asks": [ask.model_dump(mode="json") for ask in asks], "consents": {}}
 
     async def approve(self, state: AgentState) -> dict[str, Any]:

@@ -64,6 +64,9 @@ MOST_RUNS = 5
 """A turn that so many servers ended in is not begun once more: it may be what ends them."""
 
 
+KEPT_SCHEMAS = 2048
+
+
 class Served(Protocol):
     """What serves: an adapter, or the base when both are None."""
 
@@ -177,6 +180,8 @@ class Turns:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._running: dict[str, RunningTurn] = {}
         self._repetitions = Repetitions(admissions, recorder, self._running)
+        self._checkpointables: dict[str, dict[str, Any]] = {}
+        """By the sha256 of their tools; nobody changes one."""
         self._stopping = False
 
     async def run(self, request: TurnRequest) -> TurnResult:
@@ -625,9 +630,11 @@ class Turns:
         request: TurnRequest,
         offered: Sequence[ToolSpec],
     ) -> _Course:
-        specs = await asyncio.to_thread(self._shown_tools, request, offered, thread.messages)
-        told = (await asyncio.to_thread(self._system_prompt), request.instructions)
-        instructions = "\n\n".join(text for text in told if text) or None
+        def look_up() -> tuple[dict[str, ToolSpec], str | None]:
+            return self._shown_tools(request, offered, thread.messages), self._system_prompt()
+
+        specs, general = await asyncio.to_thread(look_up)
+        instructions = "\n\n".join(text for text in (general, request.instructions) if text) or None
         begun = Begun(
             created_at=plan.created_at,
             adapter=plan.served.name,
@@ -640,7 +647,7 @@ class Turns:
             "system": None if thread.system is None else storable(thread.system),
             "instructions": None if instructions is None else storable(instructions),
             "messages": thread.messages,
-            "tools": [_checkpointable(spec.openai()) for spec in specs.values()],
+            "tools": [self._checkpointable(spec) for spec in specs.values()],
             "trace_id": plan.trace_id,
             "echo": request.echo,
             "begun": begun.model_dump(mode="json"),
@@ -665,6 +672,16 @@ class Turns:
             stops=lambda: turn.stop is not None,
         )
         return _Course(state, context, checkpoint_at(thread.thread_id))
+
+    def _checkpointable(self, spec: ToolSpec) -> dict[str, Any]:
+        """OpenAI's shape of a tool; LangGraph keeps integers of 64 bits, so a bound beyond that becomes a float."""
+        kept = self._checkpointables.get(spec.sha256)
+        if kept is None:
+            kept = json.loads(json.dumps(spec.openai()), parse_int=lambda digits: _within_64_bits(int(digits)))
+            if len(self._checkpointables) >= KEPT_SCHEMAS:
+                self._checkpointables.clear()
+            self._checkpointables[spec.sha256] = kept
+        return kept
 
     def _deadline(self) -> float:
         return asyncio.get_running_loop().time() + self._limits.seconds
@@ -839,9 +856,8 @@ def _failed_ending(failure: BaseException, *, acted: bool) -> Ending:
     return Ending(State.FAILED, acted, error={"kind": type(failure).__name__, "message": str(failure)})
 
 
-def _checkpointable(schema: dict[str, Any]) -> dict[str, Any]:
-    """LangGraph keeps integers of 64 bits; a bound beyond that becomes a float."""
-    return json.loads(json.dumps(schema), parse_int=lambda digits: n if abs(n := int(digits)) < 2**63 else float(n))
+def _within_64_bits(number: int) -> int | float:
+    return number if abs(number) < 2**63 else float(number)
 
 
 def _short(adapter: str) -> str:

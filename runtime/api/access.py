@@ -184,7 +184,7 @@ async def judged(request: Request) -> None:
         raise Forbidden("this address is read in two ways; send the plain path")
 
 
-def identity(request: Request) -> Identity:
+async def identity(request: Request) -> Identity:
     """FastAPI dependency: who sent the request."""
     return request.state.identity
 

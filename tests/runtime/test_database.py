@@ -188,6 +188,49 @@ def test_a_block_that_raises_writes_nothing(engine: sa.Engine) -> None:
         assert connection.scalar(sa.text("SELECT count(*) FROM deployments")) == 0
 
 
+def test_threads_that_write_go_one_after_the_other_and_none_is_lost(engine: sa.Engine) -> None:
+    with writing(engine) as connection:
+        connection.execute(sa.text("INSERT INTO deployments VALUES ('0', NULL, '2026-05-03 00:00:00')"))
+
+    def count_up() -> None:
+        for _ in range(20):
+            with writing(engine) as connection:
+                row = sa.text("UPDATE deployments SET channel = CAST(CAST(channel AS INTEGER) + 1 AS VARCHAR)")
+                connection.execute(row)
+
+    threads = [threading.Thread(target=count_up) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with reading(engine) as connection:
+        assert connection.scalar(sa.text("SELECT channel FROM deployments")) == "160"
+
+
+def test_who_waits_too_long_for_another_writer_of_its_process_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = open_database(f"sqlite:///{tmp_path}/hone.db")
+    monkeypatch.setattr(runtime.database, "BUSY_TIMEOUT_S", 0.05)
+    refusals: list[StoreError] = []
+
+    def write() -> None:
+        try:
+            with writing(engine):
+                pass
+        except StoreError as e:
+            refusals.append(e)
+
+    with writing(engine):
+        thread = threading.Thread(target=write)
+        thread.start()
+        thread.join()
+    assert "nothing was changed" in str(refusals[0])
+    write()  # the gate is open again
+    assert len(refusals) == 1
+    engine.dispose()
+
+
 def test_a_reader_sees_one_moment_while_another_writes(engine: sa.Engine) -> None:
     count = sa.text("SELECT count(*) FROM deployments")
     with reading(engine) as reader:
