@@ -7,6 +7,7 @@ them (locking, upserts, time zones) is settled here and nowhere else.
 
 import json
 import math
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +17,6 @@ from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
-from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
 from alembic import command
@@ -30,6 +30,7 @@ from sqlalchemy.engine import URL, Connection, Engine, make_url
 
 from runtime.errors import DatabaseTooNew, StoreError
 from tools.tenancy import acting, guard
+from tools.transactions import READ_ONLY, snapshot
 
 BUSY_TIMEOUT_S = 30.0
 """How long a SQLite writer waits for another one."""
@@ -37,16 +38,13 @@ BUSY_TIMEOUT_S = 30.0
 _MIGRATION_LOCK = 0x686F6E65
 """Key of PostgreSQL's advisory lock, so that two servers starting at once migrate one after the other."""
 
-_READ_ONLY = "hone_read_only"
+_WRITES = "hone_writes"
+"""Of a pooled connection: it has begun to write and is not back yet."""
 
 _joined: ContextVar[Connection | None] = ContextVar("joined", default=None)
 """The transaction that blocks of `writing` join, within `together`."""
 
 Clock: TypeAlias = Callable[[], datetime]
-
-
-_write_gates: WeakKeyDictionary[Engine, threading.Lock] = WeakKeyDictionary()
-"""Of SQLite databases: held while a thread writes."""
 
 
 class UtcDateTime(sa.types.TypeDecorator[datetime]):
@@ -104,7 +102,7 @@ def open_database(url: str) -> Engine:
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
     """One consistent view of the database that never waits for a writer on SQLite."""
-    with _classified(engine), _snapshot(engine) as connection:
+    with _classified(engine), snapshot(engine) as connection:
         yield connection
 
 
@@ -115,26 +113,8 @@ def writing(engine: Engine) -> Iterator[Connection]:
     if outer is not None and outer.engine is engine:
         yield outer
         return
-    with _classified(engine), _write_turn(engine), engine.begin() as connection:
+    with _classified(engine), engine.begin() as connection:
         yield connection
-
-
-@contextmanager
-def _write_turn(engine: Engine) -> Iterator[None]:
-    """SQLite has one writer at a time, and one that finds another at work sleeps and looks again, ever longer. Threads of one
-    process wait here instead, and the next begins when the last has ended."""
-    gate = _write_gates.get(engine)
-    if gate is None:
-        yield
-        return
-    if not gate.acquire(timeout=BUSY_TIMEOUT_S):
-        raise StoreError(
-            f"another thread of this process has been writing for {BUSY_TIMEOUT_S:g} s; nothing was changed"
-        )
-    try:
-        yield
-    finally:
-        gate.release()
 
 
 @contextmanager
@@ -146,15 +126,6 @@ def together(engine: Engine) -> Iterator[Connection]:
             yield connection
         finally:
             _joined.reset(token)
-
-
-@contextmanager
-def _snapshot(engine: Engine) -> Iterator[Connection]:
-    options: dict[str, Any] = {_READ_ONLY: True}
-    if engine.dialect.name == "postgresql":
-        options["isolation_level"] = "REPEATABLE READ"
-    with engine.connect() as connection:
-        yield connection.execution_options(**options)
 
 
 def compact(engine: Engine) -> None:
@@ -243,23 +214,50 @@ def _create_engine(location: URL) -> Engine:
         raise StoreError(f"no driver for {location.drivername!r} databases: {e}; install it with pip") from e
     guard(engine)
     if is_sqlite:
-        _write_gates[engine] = threading.Lock()
         event.listen(engine, "connect", _prepare_sqlite)
-        event.listen(engine, "begin", _begin_sqlite)
+        _Writers().listen(engine)
     return engine
 
 
 def _prepare_sqlite(connection: Any, record: Any) -> None:
-    connection.isolation_level = None  # `_begin_sqlite` begins transactions, so that DDL and reads are inside them too
+    connection.isolation_level = None  # `_Writers` begins transactions, so that DDL and reads are inside them too
     connection.execute("PRAGMA foreign_keys=ON")
     connection.execute("PRAGMA secure_delete=ON")  # what is deleted is overwritten, as erasure promises
 
 
-def _begin_sqlite(connection: Connection) -> None:
-    # A transaction that begins as a reader and turns writer fails at once, without waiting, if another wrote meanwhile;
-    # so whatever is not declared to be a reader takes the write lock first.
-    read_only = connection.get_execution_options().get(_READ_ONLY, False)
-    connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+class _Writers:
+    """Begins a SQLite database's transactions, those that write one after the other.
+
+    SQLite has one writer at a time, and one that finds another at work sleeps and looks again, ever longer. Threads of one process
+    wait for one another here instead, and the next begins as soon as the last has ended. For other processes SQLite waits.
+    """
+
+    def __init__(self) -> None:
+        self._gate = threading.Lock()
+
+    def listen(self, engine: Engine) -> None:
+        event.listen(engine, "begin", self._begin)
+        event.listen(engine, "checkin", self._end)
+
+    def _begin(self, connection: Connection) -> None:
+        # A transaction that begins as a reader and turns writer fails at once, without waiting, if another wrote meanwhile;
+        # so whatever is not declared to be a reader takes the write lock first.
+        if connection.get_execution_options().get(READ_ONLY, False):
+            connection.exec_driver_sql("BEGIN")
+            return
+        info = connection.connection.record_info
+        assert info is not None  # only a detached connection has none
+        if not info.get(_WRITES):
+            if not self._gate.acquire(timeout=BUSY_TIMEOUT_S):
+                locked = sqlite3.OperationalError("database is locked by another thread of this process")
+                raise exc.OperationalError("BEGIN IMMEDIATE", None, locked)
+            info[_WRITES] = True
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    def _end(self, connection: Any, record: Any) -> None:
+        """A connection is back in the pool: whatever it wrote is committed or undone."""
+        if record.record_info.pop(_WRITES, False):
+            self._gate.release()
 
 
 def _enable_wal(engine: Engine) -> None:
@@ -308,7 +306,7 @@ def _migrate(engine: Engine, shown: str) -> None:
     config = _config()
     scripts = ScriptDirectory.from_config(config)
     head = scripts.get_current_head()
-    with _snapshot(engine) as connection:
+    with snapshot(engine) as connection:
         if _revision(connection, scripts, shown) == head:
             return
     with engine.begin() as connection:

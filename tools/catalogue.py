@@ -23,7 +23,8 @@ from tools.request_layout import layout_problem
 from tools.spec import ClientBackend, HttpBackend, SideEffect, ToolSpec
 from tools.split import LEARNT_ON_FIRST, is_set_apart
 from tools.tables import tool_holds, tools
-from tools.tenancy import SHARED, acting, caller, within
+from tools.tenancy import SHARED, acting, caller, fixed, within
+from tools.transactions import snapshot
 from tools.typed_credentials import typed_credential
 
 RESERVED_NAMES = frozenset({"ask_user", "decline"})
@@ -109,7 +110,7 @@ class Catalogue:
 
     def get(self, name: str) -> ToolSpec:
         """Raises: UnknownTool: no active tool has that name."""
-        with self._engine.connect() as connection:
+        with snapshot(self._engine) as connection:
             return active_spec(connection, name)
 
     def list(self) -> list[ToolSpec]:
@@ -123,7 +124,7 @@ class Catalogue:
         """
         who = caller()
         tenant = who.tenant if who is not None else None
-        with self._engine.connect() as connection:
+        with snapshot(self._engine) as connection:
             state, usable = _state(connection), self._usable.get(tenant, _Usable())
             if state != usable.state:
                 held = set(connection.execute(select(tool_holds.c.name)).scalars())
@@ -137,7 +138,7 @@ class Catalogue:
 
     def registered(self) -> "list[ToolSpec]":
         """The active tools, by name, held ones among them."""
-        with self._engine.connect() as connection:
+        with snapshot(self._engine) as connection:
             return registered_specs(connection)
 
     def versions(self, name: str) -> "list[ToolVersion]":
@@ -146,7 +147,7 @@ class Catalogue:
         Raises: UnknownTool: the name was never registered.
         """
         statement = select(tools).where(tools.c.name == name).order_by(tools.c.version)
-        with self._engine.connect() as connection:
+        with snapshot(self._engine) as connection:
             rows = connection.execute(statement).all()
             if not rows:
                 raise UnknownTool(_unknown(connection, name))
@@ -231,13 +232,18 @@ def _state(connection: Connection) -> tuple[Any, ...]:
     SQLite counts changes in a number in its file's head (`_note_change`). PostgreSQL has no such place: there the ids of active
     rows are summed up, which takes it some milliseconds for 10,000.
     """
-    held = connection.execute(select(tool_holds.c.name).order_by(tool_holds.c.name, tool_holds.c.kind)).scalars().all()
-    newest = connection.execute(select(func.max(tools.c.id))).scalar()
+    held = connection.execute(_HELD).scalars().all()
+    newest = connection.execute(_NEWEST).scalar()
     if connection.dialect.name == "sqlite":
         return (newest, _noted(connection), *held)
-    id = tools.c.id
-    active = select(func.count(), func.sum(id), func.sum(cast(id, Numeric) * id)).where(tools.c.active)
-    return (newest, *connection.execute(active).one(), *held)
+    return (newest, *connection.execute(_ACTIVE_SUMS).one(), *held)
+
+
+_HELD = fixed(select(tool_holds.c.name).order_by(tool_holds.c.name, tool_holds.c.kind))
+_NEWEST = fixed(select(func.max(tools.c.id)))
+_ACTIVE_SUMS = fixed(
+    select(func.count(), func.sum(tools.c.id), func.sum(cast(tools.c.id, Numeric) * tools.c.id)).where(tools.c.active)
+)
 
 
 def _note_change(connection: Connection) -> None:

@@ -16,6 +16,7 @@ from tools.errors import DuplicateTool, UnknownTool
 from tools.importers.survey import Skipped, Survey
 from tools.spec import ToolSpec
 from tools.tables import tool_drafts, tools
+from tools.transactions import snapshot
 from tools.trimming import Change, changed
 
 
@@ -62,13 +63,13 @@ class Drafts:
 
     def list(self) -> list[Draft]:
         """By name."""
-        with self._engine.connect() as connection:
+        with snapshot(self._engine) as connection:
             rows = connection.execute(select(tool_drafts).order_by(tool_drafts.c.name)).all()
         return [Draft(ToolSpec.model_validate(row.spec), row.source) for row in rows]
 
     def get(self, name: str) -> Draft:
         """Raises: UnknownTool: no draft has that name."""
-        with self._engine.connect() as connection:
+        with snapshot(self._engine) as connection:
             return self._get(connection, name)
 
     def change(self, name: str, change: Change) -> ToolSpec:

@@ -26,6 +26,7 @@ from tools.spec import McpBackend, ToolSpec
 from tools.suspicion import Suspicion, suspicions
 from tools.tables import tool_holds
 from tools.tenancy import SHARED, caller
+from tools.transactions import snapshot
 
 
 class ToolState(StrEnum):
@@ -69,7 +70,7 @@ class Holds:
 
     def standings(self) -> dict[str, Standing]:
         """Of each held tool, by name; a quarantine is told before a switch."""
-        with self._engine.connect() as connection:
+        with snapshot(self._engine) as connection:
             rows = connection.execute(select(tool_holds).order_by(tool_holds.c.name, tool_holds.c.kind)).all()
         return {row.name: Standing(ToolState(row.kind), row.reason, _utc(row.since)) for row in rows}
 
@@ -112,7 +113,7 @@ class Holds:
             UnknownTool: no tool has that name.
             NotHeld: it is not quarantined.
         """
-        with self._engine.connect() as connection:
+        with snapshot(self._engine) as connection:
             return self._change(connection, active_spec(connection, name))
 
     def accept(self, name: str) -> ToolSpec:

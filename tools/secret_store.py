@@ -23,6 +23,7 @@ from tools.secret_bounds import Bounds
 from tools.spec import SecretName
 from tools.tables import secrets
 from tools.tenancy import acting
+from tools.transactions import snapshot
 
 MAX_CHARS = 8192
 """More than servers take in one header."""
@@ -127,7 +128,7 @@ class SecretStore:
 
     def bounds(self, name: str) -> Bounds | None:
         """None: no secret of that name is stored."""
-        with self._engine.connect() as connection:
+        with snapshot(self._engine) as connection:
             rows = _rows(connection, _LIVE & (secrets.c.name == name))
         return _bounds(rows[0]) if rows else None
 
@@ -136,7 +137,7 @@ class SecretStore:
 
         Raises: SecretLocked, BadMasterKey: it is stored and cannot be opened.
         """
-        with self._engine.connect() as connection:
+        with snapshot(self._engine) as connection:
             rows = _rows(connection, _LIVE & (secrets.c.name == name))
         if not rows:
             return None
@@ -155,7 +156,7 @@ class SecretStore:
         statement = (
             sa.select(secrets, first.c.first).join(first, first.c.name == secrets.c.name).where(_LIVE)
         ).order_by(secrets.c.name)
-        with self._engine.connect() as connection:
+        with snapshot(self._engine) as connection:
             rows = connection.execute(statement).all()
         here = {key.id for key in self._keys.read()}
         return [
@@ -208,7 +209,7 @@ class SecretStore:
 
     def problem(self) -> str | None:
         """Why stored secrets cannot be opened here, with the remedy; None: the keys of all are here."""
-        with self._engine.connect() as connection:
+        with snapshot(self._engine) as connection:
             rows = _rows(connection, _LIVE)
         try:
             self._keys_for(rows)

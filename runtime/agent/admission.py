@@ -18,6 +18,7 @@ from sqlalchemy.engine import Connection, Engine
 from runtime.agent.tables import admissions, thread_heads
 from runtime.database import Clock, reading, together, upsert, utc_now, writing
 from runtime.errors import KeyReused, TurnTaken
+from tools.tenancy import fixed
 
 KEY_LIFE = timedelta(hours=24)
 """From a turn's end on; services commonly keep keys as long."""
@@ -96,6 +97,16 @@ class Refused:
 
 
 _FIELDS = tuple(Admission.__dataclass_fields__)
+_COLUMNS = [_c[name] for name in _FIELDS]
+_IS_MINE = sa.and_(
+    _c.id == sa.bindparam("its_id"),
+    _c.owner == sa.bindparam("its_owner"),
+    _c.runs == sa.bindparam("its_runs"),
+    _c.state == State.RUNNING.value,
+)
+_UPDATE_MINE = fixed(sa.update(admissions).where(_IS_MINE))
+_FIND_MINE = fixed(sa.select(_c.id).where(_IS_MINE))
+_LAST_HEAD = fixed(sa.select(sa.func.max(thread_heads.c.seq)).where(thread_heads.c.thread_id == sa.bindparam("thread")))
 
 
 class Admissions:
@@ -106,6 +117,7 @@ class Admissions:
         self._engine = engine
         self._owner = owner
         self._clock = clock
+        self._insert = fixed(upsert(engine, admissions).on_conflict_do_nothing().returning(*_COLUMNS))
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -166,14 +178,13 @@ class Admissions:
             if earlier is not None:
                 return Refused(is_busy=False, earlier=earlier)
             self._drop_old_key(connection, mark)
-            insert = upsert(self._engine, admissions).values(row).on_conflict_do_nothing()
-            if connection.scalar(insert.returning(_c.id)) is None:
+            admitted = connection.execute(self._insert, row).one_or_none()
+            if admitted is None:
                 return Refused(is_busy=True, earlier=self._find(connection, mark) if mark.key is not None else None)
-            heads = sa.select(sa.func.max(thread_heads.c.seq)).where(thread_heads.c.thread_id == thread_id)
-            if connection.scalar(heads) != last_head:
+            if connection.scalar(_LAST_HEAD, {"thread": thread_id}) != last_head:
                 connection.execute(sa.delete(admissions).where(_c.id == admission_id))
                 return Refused(is_busy=False)
-            return _get(connection, admission_id)
+            return _admission(admitted)
 
     def close(self, admission: Admission, ending: Ending) -> None:
         """Closes the row and lets the thread go. A turn that failed before it can have acted gives its key back: sent again, the
@@ -193,13 +204,13 @@ class Admissions:
         if ending.state is State.FAILED and not ending.acted:
             values |= {"key": None, "counts_attempts": False}
         with writing(self._engine) as connection:
-            if not connection.execute(sa.update(admissions).where(self._is_mine(admission)).values(values)).rowcount:
+            if not connection.execute(_UPDATE_MINE, self._mine(admission) | values).rowcount:
                 raise TurnTaken(f"the turn {admission.trace_id} belongs to another server by now")
 
     def check_mine(self, admission: Admission) -> None:
         """Raises: TurnTaken."""
         with reading(self._engine) as connection:
-            if connection.scalar(sa.select(_c.id).where(self._is_mine(admission))) is None:
+            if connection.scalar(_FIND_MINE, self._mine(admission)) is None:
                 raise TurnTaken(f"the turn {admission.trace_id} belongs to another server by now")
 
     def take_over(self, admission: Admission) -> Admission | None:
@@ -272,13 +283,9 @@ class Admissions:
             is_it = sa.and_(_c.caller == mark.caller, _c.key == mark.key, _c.ended_at < self._clock() - KEY_LIFE)
             connection.execute(sa.update(admissions).where(is_it).values(key=None))
 
-    def _is_mine(self, admission: Admission) -> sa.ColumnElement[bool]:
-        return sa.and_(
-            _c.id == admission.id,
-            _c.owner == self._owner,
-            _c.runs == admission.runs,
-            _c.state == State.RUNNING.value,
-        )
+    def _mine(self, admission: Admission) -> dict[str, Any]:
+        """Parameters of `_IS_MINE`."""
+        return {"its_id": admission.id, "its_owner": self._owner, "its_runs": admission.runs}
 
 
 def is_held(connection: Connection, thread_id: str) -> bool:

@@ -23,7 +23,7 @@ from runtime.agent.tables import thread_heads
 from runtime.database import reading, utc_now, writing
 from runtime.decision import DecisionKind
 from runtime.errors import ThreadBusy
-from tools.tenancy import DEFAULT, caller
+from tools.tenancy import DEFAULT, caller, fixed
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,23 @@ class Head:
     """Order in which heads were written."""
 
 
+def _heads(column: sa.ColumnElement[Any]) -> sa.Select[*tuple[Any, ...]]:
+    """The heads whose column is `wanted`."""
+    c, later = thread_heads.c, thread_heads.alias()
+    longest = sa.select(sa.func.max(later.c.length)).where(later.c.thread_id == c.thread_id).scalar_subquery()
+    query = sa.select(c.thread_id, c.digest, c.length, c.length == longest, c.seq)
+    return fixed(query.where(column == sa.bindparam("wanted")).order_by(c.seq.desc()).limit(50))
+
+
+_BY_DIGEST, _BY_THREAD = _heads(thread_heads.c.digest), _heads(thread_heads.c.thread_id)
+_FORGET_BRANCH = fixed(
+    sa.delete(thread_heads).where(
+        thread_heads.c.thread_id == sa.bindparam("thread"), thread_heads.c.length > sa.bindparam("begin")
+    )
+)
+_ADD_HEADS = fixed(sa.insert(thread_heads))
+
+
 class HeadStore:
     """The heads of all threads."""
 
@@ -48,28 +65,23 @@ class HeadStore:
 
     def find(self, digest: str) -> list[Head]:
         """Heads at which a client saw this conversation, newest first."""
-        return self._select(thread_heads.c.digest == digest)
+        return self._select(_BY_DIGEST, digest)
 
     def of_thread(self, thread_id: str) -> list[Head]:
         """Newest first."""
-        return self._select(thread_heads.c.thread_id == thread_id)
+        return self._select(_BY_THREAD, thread_id)
 
-    def _select(self, condition: sa.ColumnElement[bool]) -> list[Head]:
-        later = thread_heads.alias()
-        c = thread_heads.c
-        longest = sa.select(sa.func.max(later.c.length)).where(later.c.thread_id == c.thread_id).scalar_subquery()
-        query = sa.select(c.thread_id, c.digest, c.length, c.length == longest, c.seq).where(condition)
+    def _select(self, query: sa.Select[*tuple[Any, ...]], wanted: str) -> list[Head]:
         with reading(self._engine) as connection:
-            rows = connection.execute(query.order_by(c.seq.desc()).limit(50))
-            return [Head(row[0], row[1], row[2], bool(row[3]), row[4]) for row in rows]
+            found = connection.execute(query, {"wanted": wanted})
+            return [Head(thread, digest, length, bool(is_last), seq) for thread, digest, length, is_last, seq in found]
 
     def advance(self, thread_id: str, begin: int, length: int, digests: Sequence[str]) -> None:
         """The thread went on from `begin` messages to `length`; heads of a branch left behind are forgotten."""
-        c = thread_heads.c
         row = {"thread_id": thread_id, "length": length, "created_at": self._now()}
         with writing(self._engine) as connection:
-            connection.execute(sa.delete(thread_heads).where(c.thread_id == thread_id, c.length > begin))
-            connection.execute(sa.insert(thread_heads), [{**row, "digest": digest} for digest in digests])
+            connection.execute(_FORGET_BRANCH, {"thread": thread_id, "begin": begin})
+            connection.execute(_ADD_HEADS, [{**row, "digest": digest} for digest in digests])
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from runtime.database import Clock, reading, upsert, utc_now, writing
 from runtime.errors import TraceNotFound
 from runtime.traces.schema import Sighting, Span, Trace, TraceStatus, Verdict, VerdictOutcome
 from runtime.traces.tables import spans, traces, verdicts
+from tools.tenancy import fixed
 
 _CHUNK = 500
 """Keys per IN clause; SQLite bounds the number of parameters."""
@@ -22,6 +23,8 @@ _CHUNK = 500
 _TRACE_FIELDS = tuple(name for name in Trace.model_fields if name != "spans")
 _SPAN_FIELDS = tuple(Span.model_fields)
 _VERDICT_FIELDS = tuple(Verdict.model_fields)
+_DELETE_SPANS = fixed(sa.delete(spans).where(spans.c.trace_id == sa.bindparam("trace")))
+_ADD_SPANS = fixed(sa.insert(spans))
 
 
 class TraceStore:
@@ -30,6 +33,12 @@ class TraceStore:
     def __init__(self, engine: Engine, *, clock: Clock = utc_now) -> None:
         self._engine = engine
         self._clock = clock
+        insert = upsert(engine, traces)
+        changed = {name: insert.excluded[name] for name in (*_TRACE_FIELDS, "recorded_at") if name != "id"}
+        kept = insert.on_conflict_do_update(
+            index_elements=["id"], set_=changed, where=traces.c.status == TraceStatus.WAITING.value
+        )
+        self._record = fixed(kept.returning(traces.c.seq))
 
     def record(self, trace: Trace) -> None:
         """Keeps a trace in full or not at all.
@@ -39,16 +48,11 @@ class TraceStore:
         """
         row = {name: getattr(trace, name) for name in _TRACE_FIELDS} | {"recorded_at": self._clock()}
         with writing(self._engine) as connection:
-            insert = upsert(self._engine, traces).values(row)
-            changed = {name: insert.excluded[name] for name in row if name not in ("id", "tenant", "user")}
-            kept = insert.on_conflict_do_update(
-                index_elements=["id"], set_=changed, where=traces.c.status == TraceStatus.WAITING.value
-            )
-            is_kept = connection.scalar(kept.returning(traces.c.seq)) is not None
+            is_kept = connection.scalar(self._record, row) is not None
             if is_kept:
-                connection.execute(sa.delete(spans).where(spans.c.trace_id == trace.id))
+                connection.execute(_DELETE_SPANS, {"trace": trace.id})
             if is_kept and trace.spans:
-                connection.execute(sa.insert(spans), [_span_row(span) for span in trace.spans])
+                connection.execute(_ADD_SPANS, [_span_row(span) for span in trace.spans])
 
     def get(self, trace_id: str) -> Trace:
         """Raises: TraceNotFound."""

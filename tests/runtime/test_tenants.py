@@ -21,10 +21,11 @@ from sqlalchemy.exc import DBAPIError
 from runtime.access.audit import AuditLog
 from runtime.access.keys import Keys
 from runtime.access.roles import Role
+from runtime.agent.tables import thread_heads
 from runtime.agent.threads import HeadStore, own_thread
 from runtime.approvals.schema import Ask, Verdict, Why
 from runtime.approvals.store import ApprovalStore
-from runtime.database import open_database, reading, writing
+from runtime.database import open_database, reading, utc_now, writing
 from runtime.errors import ApprovalError, KeyNotFound, KeySpent, TraceNotFound
 from runtime.prompt import Renderer
 from runtime.traces.schema import Span, Trace, TraceStatus, VerdictOutcome
@@ -44,7 +45,7 @@ from tools.outcome import CallResult
 from tools.secret_store import SecretStore
 from tools.spec import CallStatus, SideEffect
 from tools.tables import metadata, tools
-from tools.tenancy import NOBODY, SHARED, Caller, NoTenant, acting, belongs_to_tenants, for_tenant
+from tools.tenancy import NOBODY, SHARED, Caller, NoTenant, acting, belongs_to_tenants, fixed, for_tenant
 
 OPERATIONS = int(os.environ.get("HONE_TENANT_OPERATIONS", "300"))
 STEPS = 50
@@ -302,12 +303,44 @@ def test_every_table_of_a_tenant_is_confined_and_every_statement_on_it_refused_f
             sa.select(table.alias()),
             sa.delete(table),
             sa.select(sa.exists().select_from(table)),
+            fixed(sa.select(table)),
+            fixed(sa.delete(table)),
         )
         for statement in statements:
             with acting(NOBODY), pytest.raises(NoTenant), reading(engine) as connection:
                 connection.execute(statement)
         with for_tenant("acme"), reading(engine) as connection:
             assert connection.execute(sa.select(table)).all() == []
+
+
+def test_a_statement_that_is_made_once_is_about_whoever_runs_it(engine: sa.Engine) -> None:
+    add = fixed(sa.insert(thread_heads))
+    seen = fixed(sa.select(thread_heads.c.digest).where(thread_heads.c.length >= sa.bindparam("least")))
+    move = fixed(sa.update(thread_heads).where(thread_heads.c.digest == sa.bindparam("its_digest")))
+    remove = fixed(sa.delete(thread_heads))
+    ann, bob, all_of_acme = (Caller("acme", user, is_confined=user is not None) for user in ("ann", "bob", None))
+    everybody = {"ann": ann, "bob": bob, "bolt": Caller("bolt", "ann", is_confined=True)}
+    for name, who in everybody.items():
+        with acting(who), writing(engine) as connection:
+            row = {"thread_id": f"{name}:t", "length": 2, "created_at": utc_now()}
+            connection.execute(add, [{**row, "digest": f"{name}{n}"} for n in range(2)])
+    for name, who in [*everybody.items(), *everybody.items()]:
+        with acting(who), writing(engine) as connection:
+            assert connection.execute(move, {"its_digest": f"{name}0", "length": 3}).rowcount == 1
+            others = next(other for other in everybody if other != name)
+            assert connection.execute(move, {"its_digest": f"{others}0", "length": 9}).rowcount == 0
+            assert sorted(connection.scalars(seen, {"least": 0})) == [f"{name}0", f"{name}1"]
+            assert [*connection.scalars(seen, {"least": 3})] == [f"{name}0"]
+    with acting(all_of_acme), reading(engine) as connection:
+        assert len(connection.execute(seen, {"least": 0}).all()) == 4
+    with acting(None), reading(engine) as connection:
+        assert len(connection.execute(seen, {"least": 0}).all()) == 6
+    with acting(bob), writing(engine) as connection:
+        assert connection.execute(remove).rowcount == 2
+    with acting(NOBODY), pytest.raises(NoTenant), writing(engine) as connection:
+        connection.execute(add, [{"thread_id": "t", "length": 2, "created_at": utc_now(), "digest": "d"}])
+    with acting(None), reading(engine) as connection:
+        assert len(connection.execute(seen, {"least": 0}).all()) == 4
 
 
 def test_a_shared_tool_is_everybodys_and_nobody_takes_its_name_or_its_secret(engine: sa.Engine) -> None:
