@@ -18,7 +18,21 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Connection, Engine, Row, and_, delete, func, insert, or_, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Row,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from tools import audit_trail
@@ -26,6 +40,8 @@ from tools.errors import BadRetention, CallNotFound, CallNotUnknown, JournalUnav
 from tools.outcome import NO_CONTENT, CallResult, error_text, storable, unknown_effect
 from tools.spec import CallStatus, SideEffect, ToolSpec
 from tools.tables import tool_calls, tools
+from tools.tenancy import fixed
+from tools.transactions import snapshot
 
 STARTED = "started"
 GRACE = timedelta(seconds=60)
@@ -37,6 +53,24 @@ _CHUNK = 100
 """Conditions of one statement."""
 
 _calls = tool_calls.c
+_VERSION = (
+    select(tools.c.version)
+    .where(tools.c.name == _calls.tool, tools.c.sha256 == _calls.tool_sha256)
+    .order_by(tools.c.version.desc())
+    .limit(1)
+    .scalar_subquery()
+    .label("version")
+)
+_ROWS = select(tool_calls, _VERSION)
+_BY_ID = fixed(_ROWS.where(_calls.call_id == bindparam("its_id")))
+_ADD = fixed(insert(tool_calls))
+_COMPLETE = fixed(
+    update(tool_calls).where(
+        _calls.call_id == bindparam("its_id"),
+        _calls.owner == bindparam("its_owner"),
+        _calls.status.in_((STARTED, CallStatus.UNKNOWN.value)),
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +127,9 @@ class Journal:
         self._now = now
 
     def find(self, call_id: str) -> CallRecord | None:
-        with self._transaction() as connection:
-            return _first(connection, _calls.call_id == call_id)
+        with self._snapshot() as connection:
+            row = connection.execute(_BY_ID, {"its_id": call_id}).one_or_none()
+        return None if row is None else _record(row)
 
     def get(self, call_id: str) -> CallRecord:
         """Raises: CallNotFound."""
@@ -107,7 +142,7 @@ class Journal:
         """Writes down that a call is about to leave. False: a call of that id is on record."""
         try:
             with self._transaction() as connection:
-                connection.execute(insert(tool_calls).values(**self._row(spec, arguments, call_id, owner)))
+                connection.execute(_ADD, self._row(spec, arguments, call_id, owner))
         except IntegrityError:
             return False
         return True
@@ -124,17 +159,8 @@ class Journal:
 
     def complete(self, call_id: str, owner: str, result: CallResult) -> None:
         """Writes down what came of a call; also of one that had been given up as unknown, if nobody settled it."""
-        statement = (
-            update(tool_calls)
-            .where(
-                _calls.call_id == call_id,
-                _calls.owner == owner,
-                _calls.status.in_((STARTED, CallStatus.UNKNOWN.value)),
-            )
-            .values(**self._ending(result))
-        )
         with self._transaction() as connection:
-            connection.execute(statement)
+            connection.execute(_COMPLETE, {"its_id": call_id, "its_owner": owner, **self._ending(result)})
 
     def record(
         self, spec: ToolSpec, arguments: Mapping[str, Any], call_id: str, owner: str, result: CallResult
@@ -144,7 +170,7 @@ class Journal:
         row["started_at"] -= timedelta(milliseconds=result.latency_ms)
         try:
             with self._transaction() as connection:
-                connection.execute(insert(tool_calls).values(**row | self._ending(result)))
+                connection.execute(_ADD, row | self._ending(result))
         except IntegrityError:
             return
 
@@ -165,7 +191,7 @@ class Journal:
 
     def unfinished(self) -> list[CallRecord]:
         """Calls that have started and have no end on record, oldest first; some may be under way."""
-        with self._transaction() as connection:
+        with self._snapshot() as connection:
             return _all(connection, _calls.status == STARTED, newest_first=False)
 
     def list(
@@ -183,14 +209,14 @@ class Journal:
             wanted.append(_calls.tool == tool)
         if before is not None:
             wanted.append(_calls.seq < before)
-        with self._transaction() as connection:
+        with self._snapshot() as connection:
             return _all(connection, *wanted, limit=limit)
 
     def count_unknown(self) -> int:
         """How many calls wait for a person to find out what came of them."""
         # the status as text and no parameter: only so may the partial index answer
         is_unknown = text(f"status = '{CallStatus.UNKNOWN.value}'")
-        with self._transaction() as connection:
+        with self._snapshot() as connection:
             return connection.scalar(select(func.count()).select_from(tool_calls).where(is_unknown)) or 0
 
     def settle(
@@ -267,16 +293,26 @@ class Journal:
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:
-        try:
-            with self._engine.begin() as connection:
-                yield connection
-        except IntegrityError:
-            raise
-        except SQLAlchemyError as e:
-            cause = str(getattr(e, "orig", None) or e).strip().splitlines()[0]
-            raise JournalUnavailable(
-                f"the journal of tool calls failed: {cause}; check that the database runs and that there is room on its disk"
-            ) from e
+        with _told(), self._engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[Connection]:
+        with _told(), snapshot(self._engine) as connection:
+            yield connection
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except IntegrityError:
+        raise
+    except SQLAlchemyError as e:
+        cause = str(getattr(e, "orig", None) or e).strip().splitlines()[0]
+        raise JournalUnavailable(
+            f"the journal of tool calls failed: {cause}; check that the database runs and that there is room on its disk"
+        ) from e
 
 
 def check_retention(before: datetime, now: datetime) -> None:
@@ -325,25 +361,11 @@ def _is(record: CallRecord) -> ColumnElement[bool]:
     return and_(_calls.seq == record.seq, _calls.owner == record.owner)
 
 
-def _first(connection: Connection, *wanted: ColumnElement[bool]) -> CallRecord | None:
-    found = _all(connection, *wanted, limit=1)
-    return found[0] if found else None
-
-
 def _all(
     connection: Connection, *wanted: ColumnElement[bool], limit: int | None = None, newest_first: bool = True
 ) -> list[CallRecord]:
-    version = (
-        select(tools.c.version)
-        .where(tools.c.name == _calls.tool, tools.c.sha256 == _calls.tool_sha256)
-        .order_by(tools.c.version.desc())
-        .limit(1)
-        .scalar_subquery()
-        .label("version")
-    )
     order = _calls.seq.desc() if newest_first else _calls.seq
-    statement = select(tool_calls, version).where(*wanted).order_by(order).limit(limit)
-    return [_record(row) for row in connection.execute(statement)]
+    return [_record(row) for row in connection.execute(_ROWS.where(*wanted).order_by(order).limit(limit))]
 
 
 def _record(row: Row[Any]) -> CallRecord:
