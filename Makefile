@@ -61,9 +61,9 @@ test: check vllm browser mcp agentdojo clients js
 bench: setup
 	$(BIN)/python -m bench $(ARGS)
 
-# HONE_KILLS=15, HONE_INJECTIONS=24 and HONE_TENANT_OPERATIONS=300 are what `make test` does
+# HONE_KILLS=15, HONE_INJECTIONS=24, HONE_TENANT_OPERATIONS=300 and HONE_FUZZED_CASES=2500 are what `make test` does
 faults: setup agentdojo
-	HONE_KILLS=$${HONE_KILLS:-1000} HONE_INJECTIONS=$${HONE_INJECTIONS:-all} HONE_TENANT_OPERATIONS=$${HONE_TENANT_OPERATIONS:-100000} \
+	HONE_KILLS=$${HONE_KILLS:-1000} HONE_INJECTIONS=$${HONE_INJECTIONS:-all} HONE_TENANT_OPERATIONS=$${HONE_TENANT_OPERATIONS:-100000} HONE_FUZZED_CASES=$${HONE_FUZZED_CASES:-50000} \
 	$(BIN)/python -m pytest -s tests/faults tests/injections tests/runtime/test_tenants.py $(ARGS)
 
 clean:
