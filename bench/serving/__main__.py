@@ -10,67 +10,33 @@ Turns: `answer` (the policy answers) and `tool` (it calls a tool, then answers; 
 
 import argparse
 import asyncio
-import itertools
 import os
-import socket
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx2
-
-from bench.serving.stub import MODEL, WITH_TOOL
+from bench.serving.load import (
+    KINDS,
+    ROOT,
+    Round,
+    Server,
+    free_port,
+    hone_server,
+    play,
+    policy_server,
+    process,
+    wait_for,
+)
+from bench.serving.stub import MODEL
 from hone.output import show_table, write_json
 
-ROOT = Path(__file__).parents[2]
 PEERS = ROOT / ".venv-peers"
 CLIENTS = (1, 16, 64)
-KINDS = {"answer": "What is six times seven?", "tool": f"Please {WITH_TOOL} six by seven."}
-UP_WITHIN_S = 120.0
-_NUMBERS = itertools.count()
 _LITELLM_SETTINGS = {"LITELLM_LOG": "ERROR", "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true"}
 """Without keys, as hone is on loopback: no server here checks any."""
-
-
-@dataclass(frozen=True)
-class Server:
-    name: str
-    url: str
-    model: str
-    kinds: Sequence[str] = ("answer", "tool")
-
-
-@dataclass(frozen=True)
-class Round:
-    rate: float
-    """Turns per second."""
-    p50: float
-    p99: float
-    """Milliseconds."""
-
-
-@contextmanager
-def process(command: Sequence[str], core: int, *, port: int | None = None, **environment: str) -> Iterator[str]:
-    """URL of a server: one that says its port on its first line, or one that was told it."""
-    pinned = ["taskset", "--cpu-list", str(core), *command]
-    out = subprocess.PIPE if port is None else subprocess.DEVNULL
-    child = subprocess.Popen(pinned, cwd=ROOT, stdout=out, text=True, env={**os.environ, **environment})
-    try:
-        said = child.stdout.readline().strip() if child.stdout is not None else ""
-        yield f"http://127.0.0.1:{port or said}"
-    finally:
-        child.terminate()
-        try:
-            child.wait(20)
-        except subprocess.TimeoutExpired:
-            child.kill()
 
 
 @contextmanager
@@ -79,11 +45,11 @@ def servers(home: Path, core: int) -> Iterator[list[Server]]:
     with ExitStack() as stack:
         other = (core + 1) % (os.cpu_count() or 1)
         os.sched_setaffinity(0, {other})
-        stub = stack.enter_context(process([sys.executable, "-m", "bench.serving.stub"], other))
+        stub = stack.enter_context(policy_server(other)).url
         python = str(PEERS / "langgraph" / "bin" / "python")
-        plain = stack.enter_context(process([python, "bench/serving/plain_agent.py", stub, str(home)], core))
+        plain = stack.enter_context(process([python, "bench/serving/plain_agent.py", stub, str(home)], core)).url
         litellm = stack.enter_context(_litellm(home, stub, core))
-        hone = stack.enter_context(_hone(home / "hone", stub, core))
+        hone = stack.enter_context(hone_server(home / "hone", stub, core)).url
         yield [
             Server("policy server alone", stub, MODEL),
             Server("hone", hone, "hone"),
@@ -99,62 +65,10 @@ def _litellm(home: Path, stub: str, core: int) -> Iterator[str]:
         f"model_list:\n- model_name: {MODEL}\n  litellm_params:\n    model: openai/{MODEL}\n"
         f"    api_base: {stub}/v1\n    api_key: none\n"
     )
-    port = _free_port()
+    port = free_port()
     command = [str(PEERS / "litellm" / "bin" / "litellm"), "--config", str(config), "--host", "127.0.0.1"]
-    with process([*command, "--port", str(port)], core, port=port, **_LITELLM_SETTINGS) as url:
-        yield url
-
-
-@contextmanager
-def _hone(home: Path, stub: str, core: int) -> Iterator[str]:
-    port = _free_port()
-    command = [str(Path(sys.executable).with_name("hone")), "serve", "--home", str(home), "--port", str(port)]
-    given = {"HONE_VLLM_URLS": stub, "HONE_LOG_LEVEL": "warning"}
-    with process(command, core, port=port, **given) as url:
-        yield url
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return probe.getsockname()[1]
-
-
-async def play(server: Server, kind: str, clients: int, turns: int) -> Round:
-    """Args: turns: of all clients together; each client sends its next one when it has the answer to the last."""
-    left, times = iter(range(turns)), []
-
-    async def client() -> None:
-        for _ in left:
-            text = f"{KINDS[kind]} ({next(_NUMBERS)})"  # no two conversations are the same
-            body = {"model": server.model, "messages": [{"role": "user", "content": text}]}
-            began = time.perf_counter()
-            response = await http.post("/v1/chat/completions", json=body)
-            answer: dict[str, Any] = response.json()
-            assert response.status_code == 200, answer
-            assert "42" in answer["choices"][0]["message"]["content"], answer
-            times.append(time.perf_counter() - began)
-
-    limits = httpx2.Limits(max_connections=None)
-    async with httpx2.AsyncClient(base_url=server.url, timeout=120, limits=limits) as http:
-        began = time.perf_counter()
-        await asyncio.gather(*(client() for _ in range(clients)))
-        spent = time.perf_counter() - began
-    times.sort()
-    return Round(
-        turns / spent, times[len(times) // 2] * 1000, times[min(len(times) - 1, len(times) * 99 // 100)] * 1000
-    )
-
-
-async def wait_for(server: Server) -> None:
-    deadline = time.monotonic() + UP_WITHIN_S
-    while True:
-        try:
-            await play(server, "answer", 1, 3)
-            return
-        except (httpx2.HTTPError, AssertionError) as e:
-            if time.monotonic() > deadline:
-                raise AssertionError(f"{server.name} was not up within {UP_WITHIN_S:.0f} s") from e
-            await asyncio.sleep(0.5)
+    with process([*command, "--port", str(port)], core, port=port, **_LITELLM_SETTINGS) as started:
+        yield started.url
 
 
 async def measure(running: Sequence[Server], kind: str, turns: int, rounds: int) -> list[dict[str, Any]]:

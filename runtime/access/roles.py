@@ -70,6 +70,7 @@ _KEYS = Need(Role.OPERATOR, Scope.KEYS)
 ROUTES: Mapping[tuple[str, str], Need | None] = {
     ("GET", "/"): OPEN,
     ("GET", "/static"): OPEN,
+    ("GET", "/tools"): _CHAT,
     ("GET", "/openapi.json"): OPEN,
     ("GET", "/livez"): OPEN,
     ("GET", "/readyz"): OPEN,

@@ -54,8 +54,8 @@ class Completion:
     token_ids: tuple[int, ...]
     """What was sampled, the end-of-turn token included when it was reached."""
     logprobs: tuple[float, ...]
-    """Natural-log probability of each token under the model at temperature 1, untruncated and before any grammar; same length as
-    token_ids."""
+    """Natural-log probability of each token under the model at temperature 1, untruncated, among the tokens that the grammar
+    allowed at its place (all of them without one); same length as token_ids."""
     finish_reason: Literal["stop", "length"]
     adapter: str | None
     """Name of the adapter that answered; None is the base."""
@@ -91,7 +91,7 @@ class Policy(Protocol):
     async def score(
         self, prompt_ids: Sequence[int], completion_ids: Sequence[int], *, adapter: str | None = None
     ) -> tuple[float, ...]:
-        """Logprobs of a given completion, as in `Completion.logprobs`."""
+        """Logprobs of a given completion, as in `Completion.logprobs` without a grammar."""
         ...
 
     async def load_adapter(self, name: str, path: Path) -> None:

@@ -29,14 +29,23 @@ _HEADERS = {
 @router.get("/", response_class=HTMLResponse)
 async def chat_page(request: Request, hone: Annotated[Services, Depends(services)]) -> HTMLResponse:
     is_open = caller() is not NOBODY
-    specs = await asyncio.to_thread(hone.catalogue.list) if is_open else []
     context = {
         "needs_key": not is_open,
-        "tools": [_card(spec) for spec in specs],
+        "tools": await _tools(hone) if is_open else [],
         "policy": hone.live.current().name or "base",
         "model": Path(hone.policy.model).name,
     }
     return _templates.TemplateResponse(request, "chat.html", context, headers=_HEADERS)
+
+
+@router.get("/tools", response_class=HTMLResponse)
+async def tools_list(request: Request, hone: Annotated[Services, Depends(services)]) -> HTMLResponse:
+    """The page's list of tools, for a key that the page was given."""
+    return _templates.TemplateResponse(request, "tools.html", {"tools": await _tools(hone)}, headers=_HEADERS)
+
+
+async def _tools(hone: Services) -> list[dict[str, object]]:
+    return [_card(spec) for spec in await asyncio.to_thread(hone.catalogue.list)]
 
 
 def _card(spec: ToolSpec) -> dict[str, object]:

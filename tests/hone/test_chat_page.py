@@ -113,6 +113,10 @@ async def test_where_a_key_is_needed_the_page_asks_for_it_and_keeps_it_for_the_t
         )
         with for_tenant("acme"):
             made, key = await asyncio.to_thread(lambda: served.services.keys.create("me", role=Role.USER))
+            await asyncio.to_thread(
+                served.services.catalogue.add,
+                tool("forecast").model_copy(update={"description": "Of <b>acme</b> alone."}),
+            )
         async with open_page(served.url, may_break=True) as page:
             await expect(page.locator(".tool-name")).to_have_count(0)
             await say(page, "Hi")
@@ -123,6 +127,9 @@ async def test_where_a_key_is_needed_the_page_asks_for_it_and_keeps_it_for_the_t
             await page.get_by_label("Key").fill(key)
             await page.keyboard.press("Enter")
             await expect(page.locator("#key-state")).to_have_text(f"You are key:{made.prefix} (user) of acme.")
+            await expect(page.locator(".tool-name")).to_have_text(["forecast"])
+            await page.locator(".tool-name").click()
+            await expect(page.locator(".tools p")).to_have_text("Of <b>acme</b> alone.")
             await say(page, "Hi")
             await expect(page.locator(".bubble").last).to_have_text("Hello.")
             async with page.expect_popup() as opened:

@@ -2,11 +2,15 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from runtime.access.roles import Role
 from runtime.prompt import Renderer
+from runtime.traces.schema import TraceStatus
 from tests.runtime.served_app import ServedApp, served_app
+from tools.tenancy import for_tenant
 
 BEARER = {"Authorization": "Bearer sk-whatever"}
 AS_JSON = {"Content-Type": "application/json", **BEARER}
@@ -54,3 +58,24 @@ def test_a_chat_is_streamed_to_it(server: ServedApp) -> None:
     assert data[-1] == "[DONE]"
     chunks = [json.loads(part) for part in data[:-1]]
     assert "".join(c["choices"][0]["delta"].get("content", "") for c in chunks if c["choices"]) == "Hello from hone."
+
+
+def test_a_connection_with_a_key_is_served_and_one_with_a_wrong_key_is_told_so(
+    tmp_path: Path, renderer: Renderer
+) -> None:
+    """A key is what its connection dialogue asks for; it goes out as a bearer token, and what `error` says is shown."""
+    with served_app(tmp_path / "home", renderer, ["Hello."]) as served:
+        with for_tenant("acme"):
+            _, key = served.services.keys.create("webui", role=Role.USER, acts_for_others=True)
+        wrong = served.http.get("/v1/models", headers=AS_JSON)
+        right = {"Authorization": f"Bearer {key}", "Content-Type": "application/json", **USER}
+        listed = served.http.get("/v1/models", headers=right)
+        body = {"model": "hone", "messages": [{"role": "user", "content": "hi"}], "user": "1"}
+        answered = served.http.post("/v1/chat/completions", json=body, headers=right)
+        with for_tenant("acme"):
+            trace = served.services.traces.get(answered.headers["x-hone-trace"])
+    assert wrong.status_code == 401
+    assert "not known here" in wrong.json()["error"]["message"]
+    assert "hone" in [model["id"] for model in listed.json()["data"]]
+    assert answered.json()["choices"][0]["message"]["content"] == "Hello."
+    assert trace.status is TraceStatus.FINISHED

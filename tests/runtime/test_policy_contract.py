@@ -2,11 +2,14 @@
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import llguidance
+import llguidance.hf
+import llguidance.torch
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
@@ -31,6 +34,13 @@ TOOL = {
         "name": "find_recipe",
         "description": "Find a recipe",
         "parameters": {"type": "object", "properties": {"title": {"type": "string"}}, "required": ["title"]},
+    },
+}
+OTHER = {
+    "type": "function",
+    "function": {
+        "name": "order_cab",
+        "parameters": {"type": "object", "properties": {"street": {"type": "string"}, "seats": {"type": "integer"}}},
     },
 }
 GREEDY = SamplingParams(max_tokens=40)
@@ -106,20 +116,43 @@ async def test_a_seed_gives_the_same_completion_again(policy: Policy, prompt: Pr
     assert {other.token_ids for other in others} == {first.token_ids}
 
 
-async def test_under_a_grammar_nothing_else_is_written_and_logprobs_stay_the_models(
+async def test_under_a_grammar_nothing_else_is_written_and_logprobs_are_among_what_it_allowed(
     policy: Policy, prompt: Prompt, renderer: Renderer
 ) -> None:
+    grammar = renderer.grammar([OTHER])  # not of the tool that the prompt shows, so that it rules out what the policy would write
+    assert grammar is not None
+
     def params(seed: int) -> SamplingParams:
-        return SamplingParams(max_tokens=60, temperature=1.5, seed=seed, grammar=renderer.grammar([TOOL]))
+        return SamplingParams(max_tokens=60, temperature=1.5, seed=seed, grammar=grammar)
 
     completions = await asyncio.gather(*(policy.sample(prompt.token_ids, params(seed)) for seed in range(12)))
     ended = [completion for completion in completions if completion.finish_reason == "stop"]
     assert len(ended) >= 4, "a model this hot writes nonsense, but mostly comes to an end"
     for completion in ended:
-        decision = parse_decision(completion.text, ["find_recipe"])
+        decision = parse_decision(completion.text, ["order_cab"])
         assert not isinstance(decision, Invalid), completion.text
-    scored = await policy.score(prompt.token_ids, ended[0].token_ids)
-    assert ended[0].logprobs == pytest.approx(scored, abs=5e-3)
+        expected = masked_logprobs(prompt, completion.token_ids, grammar, renderer)
+        assert completion.logprobs == pytest.approx(expected, abs=5e-3)
+    told = [await policy.score(prompt.token_ids, completion.token_ids) for completion in ended]
+    gains = [sum(c.logprobs) - sum(before) for c, before in zip(ended, told, strict=True)]
+    assert max(gains) > 1, "among fewer tokens each is likelier"
+
+
+def masked_logprobs(prompt: Prompt, token_ids: Sequence[int], grammar: str, renderer: Renderer) -> list[float]:
+    """By transformers and llguidance alone."""
+    model: Any = AutoModelForCausalLM.from_pretrained(STARTER, dtype=torch.float32)
+    with torch.inference_mode():
+        logits_TV = model(torch.tensor([[*prompt.token_ids, *token_ids]])).logits[0, len(prompt.token_ids) - 1 : -1]
+    width = logits_TV.shape[1]
+    tokenizer = llguidance.hf.from_tokenizer(renderer.tokenizer, n_vocab=width)
+    matcher, bits = llguidance.LLMatcher(tokenizer, grammar), llguidance.torch.allocate_token_bitmask(1, width)
+    found = []
+    for logits_V, token in zip(logits_TV, token_ids, strict=True):
+        llguidance.torch.fill_next_token_bitmask(matcher, bits)
+        llguidance.torch.apply_token_bitmask_inplace(logits_V, bits[0])
+        found.append(float(torch.log_softmax(logits_V, dim=-1)[token]))
+        matcher.consume_token(token)
+    return found
 
 
 async def test_a_grammar_that_is_none_is_refused(policy: Policy, prompt: Prompt) -> None:

@@ -61,12 +61,15 @@ class Row:
         )
 
     def choose(self, logprobs_V: torch.Tensor) -> int:
-        """The next token, from logprobs at temperature 1."""
+        """The next token, kept with its logprob. Args: logprobs_V: at temperature 1, of all tokens."""
         if self.constraint is not None:
-            logprobs_V = logprobs_V.masked_fill(~self.constraint.allowed_V(), -torch.inf)
+            allowed_V = logprobs_V.masked_fill(~self.constraint.allowed_V(), -torch.inf)
+            logprobs_V = torch.log_softmax(allowed_V, dim=-1)  # among those that it allows, as vLLM has them
         token = self._draw(logprobs_V)
         if self.constraint is not None:
             self.constraint.advance(token)
+        self.token_ids.append(token)
+        self.logprobs.append(float(logprobs_V[token]))
         return token
 
     def _draw(self, logprobs_V: torch.Tensor) -> int:
@@ -127,11 +130,9 @@ class Batch:
         ).logits[:, -1]
         logprobs_BV = torch.log_softmax(logits_BV.float(), dim=-1).cpu()
         for row, logprobs_V in zip(self.rows, logprobs_BV, strict=True):
-            token = row.choose(logprobs_V)
-            if not row.token_ids:
+            row.choose(logprobs_V)
+            if len(row.token_ids) == 1:
                 row.first_at = time.perf_counter()
-            row.token_ids.append(token)
-            row.logprobs.append(float(logprobs_V[token]))
         self._input_BT = torch.tensor([[row.token_ids[-1]] for row in self.rows], device=self._model.device)
         self._positions_BT = self._positions_BT[:, -1:] + 1
         self._mask_BT = torch.nn.functional.pad(self._mask_BT, (0, 1), value=1)

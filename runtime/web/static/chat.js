@@ -29,6 +29,8 @@ async function useKey(key) {
   if (response.ok) {
     const who = await response.json();
     state.textContent = `You are ${who.user ?? "known"} (${who.role}) of ${who.tenant}.`;
+    const tools = await fetch("/tools", { headers: headers() });
+    if (tools.ok) document.getElementById("tools").innerHTML = await tools.text(); // rendered and escaped by this server
   } else {
     if (response.status === 401) sessionStorage.removeItem(KEY);
     state.textContent = await whyNot(response);
