@@ -16,6 +16,9 @@ from tools.tenancy import Caller, acting
 log = structlog.get_logger(__name__)
 
 AT_A_TIME = 8
+SUSPECT_RUNS = 2
+"""A turn in which so many servers ended may be what ended them. Such turns are taken up one after the other, so that it takes none
+of the others with it: what only ran beside it is done before its own turn comes, or is not begun."""
 FORGOTTEN = timedelta(seconds=30)
 """A turn of this process that nothing here is at, and is so old, was admitted by a request that broke right then."""
 SWEEP_EVERY_S = 600.0
@@ -32,7 +35,7 @@ class TurnRecovery:
         self._turns = turns
         self._presence = presence
         self._look_every_s = look_every_s
-        self._places = asyncio.Semaphore(AT_A_TIME)
+        self._places, self._suspects = asyncio.Semaphore(AT_A_TIME), asyncio.Semaphore(1)
         self._taken: dict[str, asyncio.Task[None]] = {}
         self._swept_at = 0.0
         self._last_complaint: str | None = None
@@ -75,7 +78,7 @@ class TurnRecovery:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _see_to(self, row: Admission) -> None:
-        async with self._places:
+        async with self._suspects if row.runs >= SUSPECT_RUNS else self._places:
             mine: Admission | None = None
             while True:
                 try:

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from runtime.agent.admission import Admission, Admissions, Mark, State
 from runtime.agent.consent import ConsentRules
+from runtime.agent.recovery import SUSPECT_RUNS
 from runtime.agent.tables import admissions, thread_heads
 from runtime.agent.turns import MOST_RUNS
 from runtime.approvals.schema import ApprovalState, Verdict
@@ -35,6 +36,17 @@ def leave(home: Path, **others: Any) -> None:
     left = {"state": State.RUNNING.value, "owner": "dead", "reply": None, "ended_at": None, **others}
     with engine.begin() as connection:
         connection.execute(sa.update(admissions).where(admissions.c.created_at == newest).values(left))
+    engine.dispose()
+
+
+def copy_left(home: Path, count: int) -> None:
+    """As many turns as `count` of what `leave` left, each in a thread of its own."""
+    engine = open_database(f"sqlite:///{home / 'hone.db'}")
+    with engine.begin() as connection:
+        row = connection.execute(sa.select(admissions)).mappings().one()
+        for n in range(1, count):
+            copied = {**row, "id": f"adm_{n}", "trace_id": f"trace_{n}", "thread_id": f"t{n}"}
+            connection.execute(sa.insert(admissions).values({k: v for k, v in copied.items() if k != "seq"}))
     engine.dispose()
 
 
@@ -94,6 +106,30 @@ async def test_a_turn_that_ends_its_servers_is_given_up_with_the_reason(tmp_path
     assert trace.error is not None
     assert "servers ended while this turn ran" in trace.error
     assert trace.runs == MOST_RUNS + 1
+
+
+@pytest.mark.parametrize(("runs", "at_once"), [(SUSPECT_RUNS - 1, 3), (SUSPECT_RUNS, 1)])
+async def test_turns_that_servers_ended_in_again_and_again_are_taken_up_one_after_the_other(
+    tmp_path: Path, renderer: Renderer, runs: int, at_once: int
+) -> None:
+    async with running_agent(tmp_path, renderer, ["Lost.", *["Found."] * 3]) as agent:
+        plan = await plan_of(agent, "hi")
+        forget(tmp_path, thread_heads)
+        leave(tmp_path, plan=plan, trace_id="trace_0", thread_id="t0", runs=runs)
+        copy_left(tmp_path, 3)
+        agent.policy.gate = asyncio.Event()
+        await agent.recovery.look()
+        async with asyncio.timeout(20):
+            while len(agent.policy.prompts) < 1 + at_once:
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.2)
+        assert len(agent.policy.prompts) == 1 + at_once
+        taken = [row.runs for row in await asyncio.to_thread(agent.admissions.running)]
+        assert sorted(taken) == [runs] * (3 - at_once) + [runs + 1] * at_once, "who waits has not run once more"
+        agent.policy.gate.set()
+        await take_up(agent)
+        ended = [agent.recorder.get(f"trace_{n}") for n in range(3)]
+    assert {(trace.status, trace.runs) for trace in ended} == {(TraceStatus.FINISHED, runs + 1)}
 
 
 async def test_a_turn_that_had_ended_but_for_its_record_is_recorded_and_not_run(

@@ -3,7 +3,7 @@
 import asyncio
 import os
 
-from mcp.server.mcpserver import MCPServer
+from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp_types import ToolAnnotations
 
@@ -46,6 +46,11 @@ def build_server() -> MCPServer:
     def recite(size: int) -> str:
         """Recites that many letters."""
         return "m" * size
+
+    @server.tool(annotations=ToolAnnotations(read_only_hint=True))
+    def tell_caller(context: Context) -> dict[str, object]:
+        """What came beside the arguments."""
+        return dict(context.request_context.meta or {})
 
     @server.tool()
     def bolt() -> str:

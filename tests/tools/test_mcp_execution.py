@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, use_span
 
 from tests.tools.mcp_server import build_server
 from tests.tools.serving import free_port, serving, to_this_machine
@@ -56,6 +57,16 @@ async def test_a_tool_answers_through_one_kept_session(executor: Executor, serve
     assert found == CallResult(CallStatus.OK, '{"name": "Miro", "species": "cat", "max_age": 20}', found.latency_ms)
     counted = await executor.run(tool(server, "count_calls"), {}, call_id="c2")
     assert counted.content == "1"
+
+
+async def test_a_server_is_told_which_span_calls_it_and_nothing_else(executor: Executor, server: McpServer) -> None:
+    span = SpanContext(0xA1, 0xB2, is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED))
+    with use_span(NonRecordingSpan(span)):
+        told = json.loads((await executor.run(tool(server, "tell_caller"), {}, call_id="c1")).content)
+    assert told["traceparent"] == f"00-{0xA1:032x}-{0xB2:016x}-01"
+    assert "baggage" not in told
+    outside = json.loads((await executor.run(tool(server, "tell_caller"), {}, call_id="c2")).content)
+    assert "traceparent" not in outside
 
 
 async def test_a_tools_own_error_is_a_rejection(executor: Executor, server: McpServer) -> None:
