@@ -13,13 +13,11 @@ import os
 import socket
 import tempfile
 import time
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import httpx2
 
 from bench.serving.load import KINDS, Server, hone_server, play, policy_server, wait_for
 from hone.output import show_table, write_json
@@ -31,41 +29,61 @@ SECONDS = 20.0
 SLOW_READERS = 32
 
 
-async def overloaded(server: Server, rate: float, seconds: float) -> dict[int, list[float]]:
-    """Status → seconds until each answer. Args: rate: requests a second, whatever becomes of them."""
-    times: dict[int, list[float]] = defaultdict(list)
-    limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None)
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    seconds: float
+    """As the client saw it, its connection included."""
+    own_seconds: float
+    """By the server's own clock, from the request's first byte to the answer's."""
+
+
+async def overloaded(server: Server, rate: float, seconds: float) -> list[Answer]:
+    """Args: rate: requests a second, each on a connection of its own, whatever becomes of them."""
+    answers: list[Answer] = []
 
     async def ask(number: int) -> None:
-        body = {"model": server.model, "messages": [{"role": "user", "content": f"{KINDS['answer']} {number}"}]}
         began = time.perf_counter()
-        response = await http.post("/v1/chat/completions", json=body)
-        times[response.status_code].append(time.perf_counter() - began)
+        reader, writer = await asyncio.open_connection(*_address(server))
+        writer.write(_request(server, {"messages": [{"role": "user", "content": f"{KINDS['answer']} {number}"}]}))
+        told = (await reader.read()).partition(b"\r\n\r\n")[0].decode().lower().splitlines()
+        spent = time.perf_counter() - began
+        headers = dict(line.split(": ", 1) for line in told[1:])
+        answers.append(Answer(int(told[0].split()[1]), spent, int(headers["openai-processing-ms"]) / 1000))
+        writer.close()
 
-    async with httpx2.AsyncClient(base_url=server.url, timeout=120, limits=limits) as http:
-        began, sent = time.perf_counter(), 0
-        async with asyncio.TaskGroup() as tasks:
-            while (passed := time.perf_counter() - began) < seconds:
-                while sent < passed * rate:
-                    tasks.create_task(ask(sent))
-                    sent += 1
-                await asyncio.sleep(1 / rate)
-    return times
+    began, sent = time.perf_counter(), 0
+    async with asyncio.TaskGroup() as tasks:
+        while (passed := time.perf_counter() - began) < seconds:
+            while sent < passed * rate:
+                tasks.create_task(ask(sent))
+                sent += 1
+            await asyncio.sleep(1 / rate)
+    return answers
+
+
+def _address(server: Server) -> tuple[str, int]:
+    host, port = server.url.removeprefix("http://").split(":")
+    return host, int(port)
+
+
+def _request(server: Server, body: dict[str, Any]) -> bytes:
+    sent = json.dumps({"model": server.model, **body})
+    head = "POST /v1/chat/completions HTTP/1.1\r\nhost: {}:{}\r\n".format(*_address(server))
+    length = f"content-type: application/json\r\nconnection: close\r\ncontent-length: {len(sent)}\r\n\r\n"
+    return f"{head}{length}{sent}".encode()
 
 
 @contextmanager
 def slow_readers(server: Server, count: int) -> Iterator[None]:
     """Clients whose answers nobody takes."""
-    host, port = server.url.removeprefix("http://").split(":")
-    body = json.dumps({"stream": True, "messages": [{"role": "user", "content": KINDS["answer"]}]})
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: {host}:{port}\r\ncontent-type: application/json\r\n"
-    request = f"{head}content-length: {len(body)}\r\n\r\n{body}".encode()
+    request = _request(server, {"stream": True, "messages": [{"role": "user", "content": KINDS["answer"]}]})
     with ExitStack() as stack:
         for _ in range(count):
             connection = socket.socket()
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
             stack.enter_context(connection)
-            connection.connect((host, int(port)))
+            connection.connect(_address(server))
             connection.sendall(request)
         yield
 
@@ -86,23 +104,25 @@ async def measure(server: Server, pid: int, seconds: float) -> dict[str, Any]:
     await play(server, "answer", FULL, 4 * FULL)  # everything is warm
     full = await play(server, "answer", FULL, 8 * FULL)
     before, _ = memory_mb(pid)
-    times = await overloaded(server, TIMES * full.rate, seconds)
+    answers = await overloaded(server, TIMES * full.rate, seconds)
     _, most = memory_mb(pid)
     with slow_readers(server, SLOW_READERS):
         beside = await play(server, "answer", FULL - SLOW_READERS, 8 * FULL)
     alone = await play(server, "answer", FULL - SLOW_READERS, 8 * FULL)
-    served, refused = times.pop(200, []), times.pop(429, [])
+    served = [answer for answer in answers if answer.status == 200]
+    refused = [answer for answer in answers if answer.status == 429]
     return {
         "full load, turns a second": full.rate,
         "full load, p99 ms": full.p99,
-        f"at {TIMES}x: sent": sum(map(len, times.values())) + len(served) + len(refused),
+        f"at {TIMES}x: sent": len(answers),
         "served, a second": len(served) / seconds,
-        "served, p99 ms": quantile(served, 0.99),
-        "served, p99 / that of full load": quantile(served, 0.99) / full.p99,
+        "served, p99 ms": quantile([answer.seconds for answer in served], 0.99),
+        "served, p99 / that of full load": quantile([answer.seconds for answer in served], 0.99) / full.p99,
         "refused with 429": len(refused),
-        "refused, p50 ms": quantile(refused, 0.5),
-        "refused, p99 ms": quantile(refused, 0.99),
-        "anything else": {status: len(found) for status, found in times.items()},
+        "refused, p50 ms": quantile([answer.seconds for answer in refused], 0.5),
+        "refused, p99 ms": quantile([answer.seconds for answer in refused], 0.99),
+        "refused, p99 ms by the server's clock": quantile([answer.own_seconds for answer in refused], 0.99),
+        "anything else": len(answers) - len(served) - len(refused),
         "memory before, MB": before,
         "memory at most, MB": most,
         f"rate beside {SLOW_READERS} slow readers / without": beside.rate / alone.rate,
