@@ -9,17 +9,14 @@ and take nothing of them, beside the full load.
 import argparse
 import asyncio
 import json
-import os
 import socket
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from bench.serving.load import KINDS, Server, hone_server, play, policy_server, wait_for
+from bench.serving.load import KINDS, Server, hone_alone, memory_mb, play, wait_for
 from hone.output import show_table, write_json
 
 FULL = 128
@@ -88,12 +85,6 @@ def slow_readers(server: Server, count: int) -> Iterator[None]:
         yield
 
 
-def memory_mb(pid: int) -> tuple[float, float]:
-    """Resident now, and at most so far."""
-    said = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":" in line)
-    return tuple(int(said[name].split()[0]) / 1024 for name in ("VmRSS", "VmHWM"))  # type: ignore[return-value]
-
-
 def quantile(times: Sequence[float], share: float) -> float:
     """Milliseconds."""
     return sorted(times)[min(len(times) - 1, int(len(times) * share))] * 1000 if times else float("nan")
@@ -103,9 +94,9 @@ async def measure(server: Server, pid: int, seconds: float) -> dict[str, Any]:
     await wait_for(server)
     await play(server, "answer", FULL, 4 * FULL)  # everything is warm
     full = await play(server, "answer", FULL, 8 * FULL)
-    before, _ = memory_mb(pid)
+    before = memory_mb(pid, "VmRSS")
     answers = await overloaded(server, TIMES * full.rate, seconds)
-    _, most = memory_mb(pid)
+    most = memory_mb(pid, "VmHWM")
     with slow_readers(server, SLOW_READERS):
         beside = await play(server, "answer", FULL - SLOW_READERS, 8 * FULL)
     alone = await play(server, "answer", FULL - SLOW_READERS, 8 * FULL)
@@ -135,12 +126,8 @@ def main() -> None:
     parser.add_argument("--core", type=int, default=0, help="that the server has")
     parser.add_argument("--json", metavar="FILE", help="write the figures there; - is standard output")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as home, ExitStack() as stack:
-        other = (given.core + 1) % (os.cpu_count() or 1)
-        os.sched_setaffinity(0, {other})
-        stub = stack.enter_context(policy_server(other))
-        hone = stack.enter_context(hone_server(Path(home) / "hone", stub.url, given.core))
-        found = asyncio.run(measure(Server("hone", hone.url, "hone"), hone.pid, given.seconds))
+    with hone_alone(given.core) as (server, pid):
+        found = asyncio.run(measure(server, pid, given.seconds))
     if given.json:
         write_json(found, given.json)
         return

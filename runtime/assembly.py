@@ -28,6 +28,7 @@ from runtime.agent.history import remembered_in
 from runtime.agent.nodes import Nodes, ToolExecutor
 from runtime.agent.observer import Observer, Observers
 from runtime.agent.recovery import TurnRecovery
+from runtime.agent.shown_tools import ShownTools
 from runtime.agent.state import Limits
 from runtime.agent.system_prompts import SystemPrompts
 from runtime.agent.thread_checkpoints import forget_thread, open_thread_checkpoints
@@ -297,8 +298,7 @@ async def _open_chat(
         policy=serving.policy,
         graph=graph,
         threads=threads,
-        toolbox=toolbox,
-        retriever=retriever,
+        tools=ShownTools(toolbox, retriever, limit=limits.shown_tools),
         recorder=store,
         pointer=serving.live,
         approvals=approvals,

@@ -71,17 +71,20 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def open_database(url: str) -> Engine:
+def open_database(url: str, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Engine:
     """Opens the database at a SQLAlchemy URL, making or migrating it as needed.
 
     Migration is one transaction: it happens in full or not at all.
+
+    Args:
+        busy_timeout_s: how long a SQLite writer waits for another one.
 
     Raises:
         DatabaseTooNew: a newer hone made it.
         StoreError: it cannot be reached or is no database.
     """
     location = _parse(url)
-    engine = _create_engine(location)
+    engine = _create_engine(location, busy_timeout_s)
     shown = location.render_as_string(hide_password=True)
     try:
         if engine.dialect.name == "sqlite":
@@ -201,21 +204,21 @@ def _parse(url: str) -> URL:
     return location
 
 
-def _create_engine(location: URL) -> Engine:
+def _create_engine(location: URL, busy_timeout_s: float) -> Engine:
     is_sqlite = location.get_backend_name() == "sqlite"
     try:
         engine = sa.create_engine(
             location,
             json_serializer=dump_json,
             pool_pre_ping=not is_sqlite,
-            connect_args={"timeout": BUSY_TIMEOUT_S} if is_sqlite else {},
+            connect_args={"timeout": busy_timeout_s} if is_sqlite else {},
         )
     except (exc.ArgumentError, ImportError) as e:
         raise StoreError(f"no driver for {location.drivername!r} databases: {e}; install it with pip") from e
     guard(engine)
     if is_sqlite:
         event.listen(engine, "connect", _prepare_sqlite)
-        _Writers().listen(engine)
+        _Writers(busy_timeout_s).listen(engine)
     return engine
 
 
@@ -232,7 +235,8 @@ class _Writers:
     wait for one another here instead, and the next begins as soon as the last has ended. For other processes SQLite waits.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, busy_timeout_s: float) -> None:
+        self._busy_timeout_s = busy_timeout_s
         self._gate = threading.Lock()
 
     def listen(self, engine: Engine) -> None:
@@ -248,7 +252,7 @@ class _Writers:
         info = connection.connection.record_info
         assert info is not None  # only a detached connection has none
         if not info.get(_WRITES):
-            if not self._gate.acquire(timeout=BUSY_TIMEOUT_S):
+            if not self._gate.acquire(timeout=self._busy_timeout_s):
                 locked = sqlite3.OperationalError("database is locked by another thread of this process")
                 raise exc.OperationalError("BEGIN IMMEDIATE", None, locked)
             info[_WRITES] = True

@@ -58,9 +58,8 @@ class Recovery:
     def give_up_writes(self) -> Sequence[tuple[CallRecord, ToolSpec]]:
         """Calls that nobody is at become unknown, except those that it returns: they may be run again."""
         repeatable: list[tuple[CallRecord, ToolSpec]] = []
-        ended = (
-            self._presence.ended()
-        )  # before the rows are read: whoever ends later may leave rows that are not among them
+        # before the rows are read: whoever ends later may leave rows that are not among them
+        ended = self._presence.ended()
         unfinished = self._journal.unfinished()
         for record in unfinished:
             if not self._is_left(record):

@@ -23,7 +23,6 @@ from bench.serving.load import (
     ROOT,
     Round,
     Server,
-    free_port,
     hone_server,
     play,
     policy_server,
@@ -31,6 +30,7 @@ from bench.serving.load import (
     wait_for,
 )
 from bench.serving.stub import MODEL
+from hone.demo.stage import free_port
 from hone.output import show_table, write_json
 
 PEERS = ROOT / ".venv-peers"

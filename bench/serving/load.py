@@ -3,19 +3,20 @@
 import asyncio
 import itertools
 import os
-import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import httpx2
 
 from bench.serving.stub import WITH_TOOL
+from hone.demo.stage import free_port
 
 ROOT = Path(__file__).parents[2]
 KINDS = {"answer": "What is six times seven?", "tool": f"Please {WITH_TOOL} six by seven."}
@@ -79,9 +80,23 @@ def hone_server(home: Path, stub: str, core: int) -> Iterator[Started]:
         yield started
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return probe.getsockname()[1]
+@contextmanager
+def hone_alone(core: int) -> Iterator[tuple[Server, int]]:
+    """hone on a core and all else, this process among it, on another one; with the id of its process."""
+    other = (core + 1) % (os.cpu_count() or 1)
+    os.sched_setaffinity(0, {other})
+    with (
+        tempfile.TemporaryDirectory() as home,
+        policy_server(other) as stub,
+        hone_server(Path(home) / "hone", stub.url, core) as started,
+    ):
+        yield Server("hone", started.url, "hone"), started.pid
+
+
+def memory_mb(pid: int, what: Literal["VmRSS", "VmHWM"]) -> float:
+    """Of a process: resident now, or at most so far."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{what}:")) / 1024
 
 
 async def play(server: Server, kind: str, clients: int, turns: int) -> Round:

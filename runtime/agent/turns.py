@@ -7,7 +7,6 @@ or begins it anew where it has none and so has changed nothing yet.
 """
 
 import asyncio
-import json
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
@@ -26,10 +25,11 @@ from runtime.agent.consent import question, waiting_reply, word_of
 from runtime.agent.endings import Endings, TraceRecorder, TurnEnd
 from runtime.agent.graph import AgentGraph, most_node_runs
 from runtime.agent.history import checkpoint_at, checkpoint_id, past_turn
-from runtime.agent.messages import Message, Reply
+from runtime.agent.messages import Reply
 from runtime.agent.observer import Observer, TurnBegun, TurnEnded
 from runtime.agent.repetitions import LOOK_AGAIN_S, Repetitions
 from runtime.agent.running import RunningTurn, TurnResult
+from runtime.agent.shown_tools import ShownTools
 from runtime.agent.state import AgentState, Begun, Limits, TurnContext
 from runtime.agent.threads import OpenThread, PastTurn, Threads
 from runtime.agent.turn_request import BASE, INCUMBENT, LIVE, TurnRequest, WhenBusy
@@ -52,19 +52,14 @@ from runtime.errors import (
 from runtime.policy.base import Policy
 from runtime.policy.manifest import adapter_version
 from runtime.presence import SharedPresence
-from runtime.prompt import called_tools, recent_words
 from runtime.traces.schema import Span, Trace, TraceStatus
 from tools.outcome import storable
-from tools.retrieval import Retriever
 from tools.spec import ToolSpec
 
 log = structlog.get_logger(__name__)
 
 MOST_RUNS = 5
 """A turn that so many servers ended in is not begun once more: it may be what ends them."""
-
-
-KEPT_SCHEMAS = 2048
 
 
 class Served(Protocol):
@@ -81,12 +76,6 @@ class Pointer(Protocol):
     """Says what serves new turns now, and keeps it resident as long as a turn needs it."""
 
     def lease(self) -> AbstractContextManager[Served]: ...
-
-
-class Toolbox(Protocol):
-    """The registered tools."""
-
-    def list(self) -> Sequence[ToolSpec]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +124,7 @@ class Turns:
         policy: Policy,
         graph: AgentGraph,
         threads: Threads,
-        toolbox: Toolbox,
-        retriever: Retriever,
+        tools: ShownTools,
         recorder: TraceRecorder,
         pointer: Pointer,
         approvals: ApprovalStore,
@@ -163,8 +151,7 @@ class Turns:
         self._policy = policy
         self._graph = graph
         self._threads = threads
-        self._toolbox = toolbox
-        self._retriever = retriever
+        self._tools = tools
         self._endings = Endings(admissions, recorder, approvals, threads, observer)
         self._pointer = pointer
         self._approvals = approvals
@@ -180,8 +167,6 @@ class Turns:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._running: dict[str, RunningTurn] = {}
         self._repetitions = Repetitions(admissions, recorder, self._running)
-        self._checkpointables: dict[str, dict[str, Any]] = {}
-        """By the sha256 of their tools; nobody changes one."""
         self._stopping = False
 
     async def run(self, request: TurnRequest) -> TurnResult:
@@ -207,7 +192,7 @@ class Turns:
         if not request.messages or request.messages[-1]["role"] not in ("user", "tool"):
             raise BadRequest("the last message must be the user's or a tool's", param="messages")
         pinned = await self.pinned(request.model)
-        offered = await self._offered_tools(request)
+        offered = await self._tools.offered(request)
         while True:
             await self._make_room(request)
             thread = await self._open(request)
@@ -461,7 +446,7 @@ class Turns:
         kept = _REQUESTS.validate_python(mine.plan["request"])
         request = replace(kept, messages=tuple(thread.new))
         pinned = await self.pinned(request.model)
-        offered = await self._offered_tools(request)
+        offered = await self._tools.offered(request)
         self.check_takes_turns()
         held = ExitStack()
         served = pinned or held.enter_context(self._pointer.lease())
@@ -513,9 +498,7 @@ class Turns:
 
     async def _in_service(self, begun: Begun) -> tuple[dict[str, ToolSpec], frozenset[str]]:
         """The tools that a turn began with, as far as they are what they were, and the adapters that are resident."""
-        registered = await asyncio.to_thread(self._toolbox.list)
-        specs = {spec.name: spec for spec in registered if begun.tools.get(spec.name) == spec.sha256}
-        return specs, await self._policy.adapters()
+        return await self._tools.unchanged(begun.tools), await self._policy.adapters()
 
     def _lease_as_begun(self, held: ExitStack, begun: Begun) -> Served:
         served: Served = held.enter_context(self._pointer.lease())
@@ -606,22 +589,6 @@ class Turns:
                 return _Pinned(name, await asyncio.to_thread(self._digests, name))
         raise UnknownAdapter(f"no model named {model!r}; there are: {', '.join(await self.models())}")
 
-    async def _offered_tools(self, request: TurnRequest) -> Sequence[ToolSpec]:
-        if not request.show_tools:
-            return ()
-        if request.client_tools is not None:
-            return request.client_tools
-        return _chosen(await asyncio.to_thread(self._toolbox.list), request.only_tools)
-
-    def _shown_tools(
-        self, request: TurnRequest, offered: Sequence[ToolSpec], messages: Sequence[Message]
-    ) -> dict[str, ToolSpec]:
-        """The tools that the conversation is about, the likeliest first; all of them where the client chose."""
-        is_choice = request.client_tools is not None or request.only_tools is not None
-        limit = 0 if is_choice else self._limits.shown_tools
-        shown = self._retriever.shortlist(offered, recent_words(messages), limit=limit, keep=called_tools(messages))
-        return {spec.name: spec for spec in shown}
-
     async def _beginning(
         self,
         turn: RunningTurn,
@@ -631,7 +598,7 @@ class Turns:
         offered: Sequence[ToolSpec],
     ) -> _Course:
         def look_up() -> tuple[dict[str, ToolSpec], str | None]:
-            return self._shown_tools(request, offered, thread.messages), self._system_prompt()
+            return self._tools.shown(request, offered, thread.messages), self._system_prompt()
 
         specs, general = await asyncio.to_thread(look_up)
         instructions = "\n\n".join(text for text in (general, request.instructions) if text) or None
@@ -647,7 +614,7 @@ class Turns:
             "system": None if thread.system is None else storable(thread.system),
             "instructions": None if instructions is None else storable(instructions),
             "messages": thread.messages,
-            "tools": [self._checkpointable(spec) for spec in specs.values()],
+            "tools": [self._tools.schema(spec) for spec in specs.values()],
             "trace_id": plan.trace_id,
             "echo": request.echo,
             "begun": begun.model_dump(mode="json"),
@@ -672,16 +639,6 @@ class Turns:
             stops=lambda: turn.stop is not None,
         )
         return _Course(state, context, checkpoint_at(thread.thread_id))
-
-    def _checkpointable(self, spec: ToolSpec) -> dict[str, Any]:
-        """OpenAI's shape of a tool; LangGraph keeps integers of 64 bits, so a bound beyond that becomes a float."""
-        kept = self._checkpointables.get(spec.sha256)
-        if kept is None:
-            kept = json.loads(json.dumps(spec.openai()), parse_int=lambda digits: _within_64_bits(int(digits)))
-            if len(self._checkpointables) >= KEPT_SCHEMAS:
-                self._checkpointables.clear()
-            self._checkpointables[spec.sha256] = kept
-        return kept
 
     def _deadline(self) -> float:
         return asyncio.get_running_loop().time() + self._limits.seconds
@@ -839,25 +796,8 @@ class Turns:
         )
 
 
-def _chosen(registered: Sequence[ToolSpec], names: tuple[str, ...] | None) -> Sequence[ToolSpec]:
-    """Raises: BadRequest: a name that is not registered."""
-    if names is None:
-        return registered
-    known = {spec.name: spec for spec in registered}
-    for name in names:
-        if name not in known:
-            raise BadRequest(
-                f"metadata.tools: no tool named {name!r}; GET /v1/tools lists them", param="metadata.tools"
-            )
-    return [known[name] for name in names]
-
-
 def _failed_ending(failure: BaseException, *, acted: bool) -> Ending:
     return Ending(State.FAILED, acted, error={"kind": type(failure).__name__, "message": str(failure)})
-
-
-def _within_64_bits(number: int) -> int | float:
-    return number if abs(number) < 2**63 else float(number)
 
 
 def _short(adapter: str) -> str:

@@ -18,6 +18,7 @@ from runtime.agent.graph import build_graph
 from runtime.agent.history import remembered_in
 from runtime.agent.nodes import Nodes
 from runtime.agent.recovery import TurnRecovery
+from runtime.agent.shown_tools import ShownTools
 from runtime.agent.state import Limits
 from runtime.agent.threads import HeadStore, Threads
 from runtime.agent.turn_request import TurnRequest
@@ -213,8 +214,7 @@ async def running_agent(
             policy=policy,
             graph=graph,
             threads=threads,
-            toolbox=toolbox,
-            retriever=Retriever(None),
+            tools=ShownTools(toolbox, Retriever(None), limit=limits.shown_tools),
             recorder=recorder,
             pointer=pointer,
             approvals=approvals,

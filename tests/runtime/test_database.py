@@ -207,11 +207,8 @@ def test_threads_that_write_go_one_after_the_other_and_none_is_lost(engine: sa.E
         assert connection.scalar(sa.text("SELECT channel FROM deployments")) == "160"
 
 
-def test_who_waits_too_long_for_another_writer_of_its_process_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    engine = open_database(f"sqlite:///{tmp_path}/hone.db")
-    monkeypatch.setattr(runtime.database, "BUSY_TIMEOUT_S", 0.05)
+def test_who_waits_too_long_for_another_writer_of_its_process_is_told(tmp_path: Path) -> None:
+    engine = open_database(f"sqlite:///{tmp_path}/hone.db", busy_timeout_s=0.05)
     refusals: list[StoreError] = []
 
     def write() -> None:

@@ -268,20 +268,21 @@ def test_calls_of_a_server_that_lives_are_left_alone(
 
 
 def test_a_server_that_dies_while_calls_are_looked_through_is_not_forgotten(
-    tmp_path: Path, recovery: Recovery, journal: Journal, presence: Presence, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, engine: sa.Engine, executor: Executor, presence: Presence, clock: Clock
 ) -> None:
     dying = Presence(tmp_path / "servers")
-    read = journal.unfinished
 
-    def read_and_die() -> Any:
-        before = read()
-        left_by(journal, dying.owner, WRITE)
-        dying.close()
-        return before
+    class ReadAsItDies(Journal):
+        def unfinished(self) -> list[CallRecord]:
+            before = super().unfinished()
+            if not presence.is_gone(dying.owner):
+                left_by(self, dying.owner, WRITE)
+                dying.close()
+            return before
 
-    monkeypatch.setattr(journal, "unfinished", read_and_die)
+    journal = ReadAsItDies(engine, now=clock)
+    recovery = Recovery(journal, presence, Catalogue(engine), executor, now=clock)
     recovery.give_up_writes()
-    monkeypatch.undo()
     assert presence.is_gone(dying.owner)
     recovery.give_up_writes()
     assert journal.get("c1").outcome is CallStatus.UNKNOWN

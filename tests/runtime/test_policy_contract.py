@@ -119,9 +119,8 @@ async def test_a_seed_gives_the_same_completion_again(policy: Policy, prompt: Pr
 async def test_under_a_grammar_nothing_else_is_written_and_logprobs_are_among_what_it_allowed(
     policy: Policy, prompt: Prompt, renderer: Renderer
 ) -> None:
-    grammar = renderer.grammar(
-        [OTHER]
-    )  # not of the tool that the prompt shows, so that it rules out what the policy would write
+    # not of the tool that the prompt shows, so that it rules out what the policy would write
+    grammar = renderer.grammar([OTHER])
     assert grammar is not None
 
     def params(seed: int) -> SamplingParams:
