@@ -1,17 +1,15 @@
 """`hone threads`: conversations as a whole."""
 
-import asyncio
 import dataclasses
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from hone.home import Home, open_home
+from hone.home import open_home
 from hone.output import JsonOption, console, write_json
-from runtime.agent.thread_checkpoints import forget_thread, open_thread_checkpoints
-from runtime.erasure import Erased, Erasure
+from runtime.agent.thread_checkpoints import open_thread_checkpoints
+from runtime.erasure import Erasure
 from runtime.errors import ThreadBusy
 from tools.presence import is_anyone_here
 
@@ -37,14 +35,10 @@ def erase(
                 f"a server of {here.settings.home} is running and may be at a turn of {thread_id!r}: ask it "
                 f"(DELETE /v1/threads/{thread_id}), or stop it first"
             )
-        erased = asyncio.run(_erase(here, thread_id))
+        checkpoints = open_thread_checkpoints(here.engine, here.settings.old_thread_checkpoints)
+        erased = Erasure(here.engine, checkpoints.forget).erase(thread_id)
     if json:
         write_json({"thread": thread_id, "erased": dataclasses.asdict(erased)}, json)
         return
     told = ", ".join(f"{number} {name}" for name, number in dataclasses.asdict(erased).items())
     console.print(f"{thread_id} is erased: {told}", markup=False, highlight=False)
-
-
-async def _erase(here: Home, thread_id: str) -> Erased:
-    async with open_thread_checkpoints(here.engine, here.settings.thread_checkpoints) as saver:
-        return await Erasure(here.engine, partial(forget_thread, saver)).erase(thread_id)

@@ -31,7 +31,7 @@ from runtime.agent.recovery import TurnRecovery
 from runtime.agent.shown_tools import ShownTools
 from runtime.agent.state import Limits
 from runtime.agent.system_prompts import SystemPrompts
-from runtime.agent.thread_checkpoints import forget_thread, open_thread_checkpoints
+from runtime.agent.thread_checkpoints import open_thread_checkpoints
 from runtime.agent.threads import HeadStore, Threads
 from runtime.agent.turn_request import WhenBusy
 from runtime.agent.turns import Turns
@@ -278,7 +278,7 @@ async def _open_chat(
     store, approvals = TraceStore(engine), ApprovalStore(engine, ttl_s=settings.approval_ttl_s)
     consent = ConsentRules(frozenset(settings.approvals_waived), frozenset(settings.trusted_tools))
     nodes = Nodes(serving.policy, renderer, tools.executor, limits, approvals, consent=consent, observer=observer)
-    checkpoints = await stack.enter_async_context(open_thread_checkpoints(engine, settings.thread_checkpoints))
+    checkpoints = await asyncio.to_thread(open_thread_checkpoints, engine, settings.old_thread_checkpoints)
     graph = build_graph(nodes, checkpoints)
     admissions = Admissions(engine, presence.owner)
     threads = Threads(HeadStore(engine), remembered_in(graph), is_held=admissions.is_running)
@@ -297,6 +297,7 @@ async def _open_chat(
     turns = Turns(
         policy=serving.policy,
         graph=graph,
+        checkpoints=checkpoints,
         threads=threads,
         tools=ShownTools(toolbox, retriever, limit=limits.shown_tools),
         recorder=store,
@@ -318,7 +319,7 @@ async def _open_chat(
     recovery = TurnRecovery(admissions, turns, presence, look_every_s=settings.poll_s)
     stack.push_async_callback(recovery.close)
     follow("turns", recovery.run())
-    erasure = Erasure(engine, partial(forget_thread, checkpoints))
+    erasure = Erasure(engine, checkpoints.forget)
     return _Chat(store, turns, approvals, answers, followers, threads, system_prompts, erasure)
 
 

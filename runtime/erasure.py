@@ -1,13 +1,9 @@
-"""Erases a thread: what was said in it, what was called, what was asked and what was proved.
-
-LangGraph's checkpoints lie in a file of their own, so they go first; all else goes in one transaction, the traces that name
-it among it. Wherever this is cut short, the traces are there still, and erasing again ends it.
+"""Erases a thread: what was said in it, what was called, what was asked and what was proved, in one transaction.
 
 What is not erased: copies that forked threads have made, what learning has made of the thread, and backups.
 """
 
-import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 import sqlalchemy as sa
@@ -16,7 +12,7 @@ from sqlalchemy.engine import Connection, Engine
 from runtime.agent.admission import is_held, remove_admissions
 from runtime.agent.tables import thread_heads
 from runtime.approvals.tables import approvals
-from runtime.database import compact, reading, writing
+from runtime.database import compact, writing
 from runtime.errors import ThreadBusy, ThreadNotFound
 from runtime.traces.schema import call_prefix
 from runtime.traces.tables import traces
@@ -36,11 +32,11 @@ class Erased:
 
 
 class Erasure:
-    def __init__(self, engine: Engine, forget_checkpoints: Callable[[str], Awaitable[None]]) -> None:
+    def __init__(self, engine: Engine, forget_checkpoints: Callable[[Connection, str], None]) -> None:
         self._engine = engine
         self._forget_checkpoints = forget_checkpoints
 
-    async def erase(self, thread_id: str) -> Erased:
+    def erase(self, thread_id: str) -> Erased:
         """The caller holds the thread: no turn runs in it. One that waits for a person's answer goes with it.
 
         Raises:
@@ -48,22 +44,13 @@ class Erasure:
             ThreadBusy: a turn of it runs, in whatever process, a call of it is unfinished, or nobody knows what came of one;
                 nothing was changed.
         """
-        await asyncio.to_thread(self._check, thread_id)
-        await self._forget_checkpoints(thread_id)
-        return await asyncio.to_thread(self._erase_rows, thread_id)
-
-    def _check(self, thread_id: str) -> None:
-        with reading(self._engine) as connection:
+        with writing(self._engine) as connection:
             trace_ids = _trace_ids(connection, thread_id)
             heads = sa.select(sa.func.count()).where(thread_heads.c.thread_id == thread_id)
             if not trace_ids and not connection.scalar(heads):
                 raise ThreadNotFound(f"nothing is kept of a thread {thread_id!r}; GET /v1/traces names the threads")
             _refuse_unfinished(connection, thread_id, trace_ids)
-
-    def _erase_rows(self, thread_id: str) -> Erased:
-        with writing(self._engine) as connection:
-            trace_ids = _trace_ids(connection, thread_id)
-            _refuse_unfinished(connection, thread_id, trace_ids)
+            self._forget_checkpoints(connection, thread_id)
             erased = Erased(
                 calls=remove_calls(connection, [call_prefix(trace_id) for trace_id in trace_ids]),
                 approvals=_delete(connection, approvals, thread_id),

@@ -258,8 +258,8 @@ class Settings(BaseSettings):
         return (Path(str(location.database)).parent if of_file else self.home) / "servers"
 
     @property
-    def thread_checkpoints(self) -> Path:
-        """Where they lie beside a SQLite database; a PostgreSQL database holds them itself."""
+    def old_thread_checkpoints(self) -> Path:
+        """Where earlier versions kept them, beside a SQLite database."""
         return self.home / "threads.db"
 
 

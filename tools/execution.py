@@ -19,6 +19,7 @@ from tools.call_limits import CallLimits
 from tools.errors import ToolError, UnknownTool
 from tools.http_auth import Credentials
 from tools.http_calls import HttpCaller
+from tools.journal import ReadRow
 from tools.journaled_calls import JournaledCalls
 from tools.json_schema import argument_errors
 from tools.mcp_sessions import DefinitionWatch, McpSessions
@@ -122,13 +123,21 @@ class Executor:
         return self._calls is not None
 
     async def run(
-        self, spec: ToolSpec, arguments: dict[str, Any], *, call_id: str, answer: Answer | None = None
+        self,
+        spec: ToolSpec,
+        arguments: dict[str, Any],
+        *,
+        call_id: str,
+        answer: Answer | None = None,
+        reads: list[ReadRow] | None = None,
     ) -> CallResult:
         """
         Args:
             call_id: names this call; a tool that is not a plain read receives it as its idempotency key. Given again, it
                 gets the outcome that is on record.
             answer: to what the tool asked when it was called with the same arguments.
+            reads: takes the journal's row of a call that only reads, for the caller to write with what came of it
+                (`tools.journal.add_reads`); None: it is written at once.
 
         Raises: JournalUnavailable: the call cannot be written down, so it was not made.
         """
@@ -139,7 +148,7 @@ class Executor:
         place = partial(self._limits.place, spec)
         try:
             if self._calls is not None:
-                return await self._calls.once(spec, arguments, call_id, perform, place=place)
+                return await self._calls.once(spec, arguments, call_id, perform, place=place, reads=reads)
             async with place():
                 return await perform()
         except CallFault as e:

@@ -2,7 +2,7 @@
 
 A call that may change something is written down, committed, before it leaves and completed after it, so that whatever
 happens in between, no effect is without its record. A call that only reads leaves no effect to lose: its row is written
-once, when it has ended. So a call costs two commits at most, and a read one.
+once, when it has ended: at once, or with whatever its turn writes next. So a call costs two commits, and a read one or none.
 
     started ──▶ ok, failed, rejected, timeout ...    what came of it (`CallStatus`)
        │
@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from functools import cache
+from typing import Any, Literal, TypeAlias
 
 from sqlalchemy import (
     ColumnElement,
@@ -33,6 +34,7 @@ from sqlalchemy import (
     text,
     update,
 )
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from tools import audit_trail
@@ -46,6 +48,9 @@ from tools.transactions import snapshot
 STARTED = "started"
 GRACE = timedelta(seconds=60)
 """Beyond a call's own time limit: clocks that differ, a database that is slow to take the outcome."""
+
+ReadRow: TypeAlias = Mapping[str, Any]
+"""A row of the journal that is yet to be written: that of a call which only read."""
 
 KEPT_AT_LEAST = timedelta(hours=24)
 """A row is what a repetition of its call is answered by; services keep keys about as long."""
@@ -166,13 +171,16 @@ class Journal:
         self, spec: ToolSpec, arguments: Mapping[str, Any], call_id: str, owner: str, result: CallResult
     ) -> None:
         """Writes down a call that is over and had no row; where one came in between, that one stays."""
-        row = self._row(spec, arguments, call_id, owner)
+        with self._transaction() as connection:
+            add_reads(connection, [self.read_row(spec, arguments, call_id, owner, result)])
+
+    def read_row(
+        self, spec: ToolSpec, arguments: Mapping[str, Any], call_id: str, owner: str, result: CallResult
+    ) -> ReadRow:
+        """What `add_reads` writes of a call that is over and had no row."""
+        row = self._row(spec, arguments, call_id, owner) | self._ending(result)
         row["started_at"] -= timedelta(milliseconds=result.latency_ms)
-        try:
-            with self._transaction() as connection:
-                connection.execute(_ADD, row | self._ending(result))
-        except IntegrityError:
-            return
+        return row
 
     def give_up(self, record: CallRecord) -> bool:
         """An unfinished call becomes `unknown`: nobody will run it again. False: it has ended or was taken over."""
@@ -322,6 +330,19 @@ def check_retention(before: datetime, now: datetime) -> None:
             f"{before.isoformat()}: records are kept for {KEPT_AT_LEAST.total_seconds() / 3600:.0f} hours at least, since "
             "repetitions of a call are answered from them; give an earlier time"
         )
+
+
+def add_reads(connection: Connection, rows: Sequence[ReadRow]) -> None:
+    """Within the caller's transaction, writes down calls that are over and had no row; where one came in between, that one
+    stays."""
+    if rows:
+        connection.execute(_add_absent(connection.dialect.name), list(rows))
+
+
+@cache
+def _add_absent(dialect: str) -> Any:
+    add = postgresql.insert(tool_calls) if dialect == "postgresql" else sqlite.insert(tool_calls)
+    return fixed(add.on_conflict_do_nothing(index_elements=[_calls.call_id]))
 
 
 def open_calls(connection: Connection, prefixes: Sequence[str]) -> list[tuple[str, str]]:

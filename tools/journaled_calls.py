@@ -14,7 +14,7 @@ from weakref import WeakValueDictionary
 import structlog
 
 from tools.errors import JournalUnavailable
-from tools.journal import CallRecord, Journal, is_same_call
+from tools.journal import CallRecord, Journal, ReadRow, is_same_call
 from tools.outcome import CallResult, error_text
 from tools.presence import Presence
 from tools.spec import CallStatus, SideEffect, ToolSpec
@@ -50,10 +50,12 @@ class JournaledCalls:
         perform: Callable[[], Awaitable[CallResult]],
         *,
         place: Callable[[], AbstractAsyncContextManager[None]],
+        reads: list[ReadRow] | None = None,
     ) -> CallResult:
         """The outcome of `perform`, or the recorded one.
 
         Args:
+            reads: takes the row of a call that only reads, for the caller to write; None: it is written here.
             place: opened before the row is written, so that a call that waits for its turn is not taken for one that left.
 
         Raises:
@@ -73,7 +75,7 @@ class JournaledCalls:
                     return earlier.result
                 async with place():
                     if await self._begin(earlier, spec, arguments, call_id):
-                        return await self._perform(spec, arguments, call_id, perform)
+                        return await self._perform(spec, arguments, call_id, perform, reads)
                 earlier = await asyncio.to_thread(self._journal.find, call_id)
 
     def may_be_under_way(self, record: CallRecord) -> bool:
@@ -104,12 +106,19 @@ class JournaledCalls:
         return await asyncio.to_thread(self._journal.begin, spec, arguments, call_id, self._presence.owner)
 
     async def _perform(
-        self, spec: ToolSpec, arguments: Mapping[str, Any], call_id: str, perform: Callable[[], Awaitable[CallResult]]
+        self,
+        spec: ToolSpec,
+        arguments: Mapping[str, Any],
+        call_id: str,
+        perform: Callable[[], Awaitable[CallResult]],
+        reads: list[ReadRow] | None,
     ) -> CallResult:
         result = await perform()
         owner = self._presence.owner
         try:
-            if spec.side_effect is SideEffect.READ:
+            if spec.side_effect is SideEffect.READ and reads is not None:
+                reads.append(self._journal.read_row(spec, arguments, call_id, owner, result))
+            elif spec.side_effect is SideEffect.READ:
                 await asyncio.to_thread(self._journal.record, spec, arguments, call_id, owner, result)
             else:
                 await asyncio.to_thread(self._journal.complete, call_id, owner, result)

@@ -105,7 +105,7 @@ _IS_MINE = sa.and_(
     _c.state == State.RUNNING.value,
 )
 _UPDATE_MINE = fixed(sa.update(admissions).where(_IS_MINE))
-_FIND_MINE = fixed(sa.select(_c.id).where(_IS_MINE))
+_FIND_MINE = fixed(sa.select(_c.id).where(_IS_MINE).with_for_update())
 _LAST_HEAD = fixed(sa.select(sa.func.max(thread_heads.c.seq)).where(thread_heads.c.thread_id == sa.bindparam("thread")))
 
 
@@ -120,10 +120,10 @@ class Admissions:
         self._insert = fixed(upsert(engine, admissions).on_conflict_do_nothing().returning(*_COLUMNS))
 
     @contextmanager
-    def together(self) -> Iterator[None]:
+    def together(self) -> Iterator[Connection]:
         """What is written within is one transaction, whichever store writes it."""
-        with together(self._engine):
-            yield
+        with together(self._engine) as connection:
+            yield connection
 
     def find(self, mark: Mark) -> Admission | None:
         """The turn that a request is a repetition of.
@@ -208,8 +208,8 @@ class Admissions:
                 raise TurnTaken(f"the turn {admission.trace_id} belongs to another server by now")
 
     def check_mine(self, admission: Admission) -> None:
-        """Raises: TurnTaken."""
-        with reading(self._engine) as connection:
+        """Nobody takes the turn over before the caller's transaction has ended. Raises: TurnTaken."""
+        with writing(self._engine) as connection:
             if connection.scalar(_FIND_MINE, self._mine(admission)) is None:
                 raise TurnTaken(f"the turn {admission.trace_id} belongs to another server by now")
 

@@ -1,20 +1,24 @@
-"""Writes how turns end: the record, the thread's new past, the settled approval and the end of the row, in one transaction."""
+"""Writes what turns come to: the end of the row, the record, the thread checkpoint, the thread's new past, the settled approval and
+what was read, in one transaction; and, where a turn acts or asks before its end, how far it has come by then."""
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import structlog
+from sqlalchemy.engine import Connection
 
 from runtime.agent.admission import Admission, Admissions, Ending
 from runtime.agent.messages import Reply
 from runtime.agent.observer import Observer
+from runtime.agent.thread_checkpoints import HeldCheckpoints, ThreadCheckpoints
 from runtime.agent.threads import OpenThread, Threads
 from runtime.approvals.schema import Approval
 from runtime.approvals.store import ApprovalStore
 from runtime.errors import StoreError, TurnTaken, told
 from runtime.traces.schema import Trace
+from tools.journal import ReadRow, add_reads
 
 log = structlog.get_logger(__name__)
 
@@ -28,6 +32,14 @@ class TraceRecorder(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Progress:
+    """What a turn has done since it wrote last."""
+
+    checkpoints: HeldCheckpoints = field(default_factory=HeldCheckpoints)
+    reads: Sequence[ReadRow] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class TurnEnd:
     """All that is to be written."""
 
@@ -35,6 +47,7 @@ class TurnEnd:
     thread: OpenThread
     trace: Trace
     ending: Ending
+    progress: Progress = field(default_factory=Progress)
     reply: Reply | None = None
     """None: it failed, and the thread is what it was before."""
     length: int = 0
@@ -60,12 +73,14 @@ class Endings:
         recorder: TraceRecorder,
         approvals: ApprovalStore,
         threads: Threads,
+        checkpoints: ThreadCheckpoints,
         observer: Observer,
     ) -> None:
         self._admissions = admissions
         self._recorder = recorder
         self._approvals = approvals
         self._threads = threads
+        self._checkpoints = checkpoints
         self._observer = observer
         self._unwritten: list[_Unwritten] = []
 
@@ -85,12 +100,28 @@ class Endings:
             self._unwritten.remove(late)
             log.info("trace recorded late", trace=late.admission.trace_id)
 
+    def keep(self, admission: Admission, progress: Progress) -> None:
+        """Synchronous; a part of the caller's transaction, if there is one.
+
+        Raises:
+            TurnTaken: another server has the turn; nothing was written.
+            StoreError
+        """
+        with self._admissions.together() as connection:
+            self._admissions.check_mine(admission)
+            self._write_progress(connection, progress)
+
+    def _write_progress(self, connection: Connection, progress: Progress) -> None:
+        self._checkpoints.write(progress.checkpoints)
+        add_reads(connection, progress.reads)
+
     async def write(self, end: TurnEnd) -> None:
         """What the database will not take now is tried again later. Raises: TurnTaken: another server has the turn."""
 
         def write(*, with_trace: bool = True) -> None:
-            with self._admissions.together():
+            with self._admissions.together() as connection:
                 self._admissions.close(end.admission, end.ending)
+                self._write_progress(connection, end.progress)
                 if with_trace:
                     self._recorder.record(end.trace)
                 if end.answered is not None:

@@ -40,6 +40,7 @@ from runtime.errors import PromptTooLong, TurnTooLong
 from runtime.policy.base import Policy
 from runtime.prompt import Prompt, Renderer
 from runtime.traces.schema import Span, ToolOutcome, call_prefix
+from tools.journal import ReadRow
 from tools.json_schema import argument_errors
 from tools.outcome import CallResult, error_text
 from tools.question import Answer, read_answer
@@ -60,8 +61,16 @@ class ToolExecutor(Protocol):
         ...
 
     async def run(
-        self, spec: ToolSpec, arguments: dict[str, Any], *, call_id: str, answer: Answer | None = None
-    ) -> CallResult: ...
+        self,
+        spec: ToolSpec,
+        arguments: dict[str, Any],
+        *,
+        call_id: str,
+        answer: Answer | None = None,
+        reads: list[ReadRow] | None = None,
+    ) -> CallResult:
+        """Args: reads: takes what is to be written of a call that only reads."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +149,8 @@ class Nodes:
         # the approval that the call had, if it needed one, was for the call that asked: a new one would need its own
         is_free = self._consent.why(spec, tainted=is_tainted(state["messages"])) is None
         answer = answer.model_copy(update={"may_call_again": is_free})
-        return self._after(state, pending, [await self._run_one(pending[0], spec, 1, answer)], runtime.context)
+        ran = await self._run_one(pending[0], spec, 1, runtime.context, answer)
+        return self._after(state, pending, [ran], runtime.context)
 
     async def decide(self, state: AgentState, runtime: Runtime[TurnContext]) -> dict[str, Any]:
         """Samples a decision and checks it: the turn ends with a reply, or a faulty output goes back once, or sound calls go on."""
@@ -342,7 +352,7 @@ class Nodes:
                 self._observer.tool_withheld(spec, withheld.status)
                 return _Ran(_outcome(part, withheld, withheld.content), asked=None, is_ours=True)
             assert spec is not None  # a tool that is gone is withheld
-            return await self._run_one(part, spec, len(pending))
+            return await self._run_one(part, spec, len(pending), context)
 
         specs = [context.specs.get(p.call.name) for p in pending]
         if all(spec is not None and spec.side_effect is SideEffect.READ for spec in specs):
@@ -354,11 +364,15 @@ class Nodes:
                 break
         return ran
 
-    async def _run_one(self, part: PendingCall, spec: ToolSpec, beside: int, answer: Answer | None = None) -> _Ran:
+    async def _run_one(
+        self, part: PendingCall, spec: ToolSpec, beside: int, context: TurnContext, answer: Answer | None = None
+    ) -> _Ran:
         """Args: beside: how many results share the room that the policy's context has for them."""
         tokens = max(64, self._policy.context_length // 4 // beside)
         with self._observer.tool_call(spec, part.id, part.call.arguments) as answered:
-            result = await self._executor.run(spec, dict(part.call.arguments), call_id=part.id, answer=answer)
+            result = await self._executor.run(
+                spec, dict(part.call.arguments), call_id=part.id, answer=answer, reads=context.reads
+            )
             answered(result)
         asked = AskedCall(call=part.call, question=result.question) if result.question is not None else None
         outcome = _outcome(part, result, self._cut(result.content, tokens))

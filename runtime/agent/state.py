@@ -4,7 +4,7 @@ The state is plain JSON data, so that a thread checkpoint can be read by any lat
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypedDict
 
@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from runtime.agent.messages import Message, StopReason
 from runtime.policy.base import SamplingParams
+from tools.journal import ReadRow
 from tools.spec import ToolSpec
 
 
@@ -85,6 +86,8 @@ class TurnContext:
     """Whether the turn is to end as soon as no call is under way."""
     can_decide: bool = True
     """False: the turn waited, and the adapter that it began with is gone. Its calls are run, and then it ends."""
+    reads: list[ReadRow] = field(default_factory=list)
+    """Rows of the journal that wait for what the turn writes next."""
 
 
 class Begun(BaseModel):

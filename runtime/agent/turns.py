@@ -22,7 +22,7 @@ from pydantic import TypeAdapter
 
 from runtime.agent.admission import Admission, Admissions, Ending, Mark, Refused, State
 from runtime.agent.consent import question, waiting_reply, word_of
-from runtime.agent.endings import Endings, TraceRecorder, TurnEnd
+from runtime.agent.endings import Endings, Progress, TraceRecorder, TurnEnd
 from runtime.agent.graph import AgentGraph, most_node_runs
 from runtime.agent.history import checkpoint_at, checkpoint_id, past_turn
 from runtime.agent.messages import Reply
@@ -31,6 +31,7 @@ from runtime.agent.repetitions import LOOK_AGAIN_S, Repetitions
 from runtime.agent.running import RunningTurn, TurnResult
 from runtime.agent.shown_tools import ShownTools
 from runtime.agent.state import AgentState, Begun, Limits, TurnContext
+from runtime.agent.thread_checkpoints import ThreadCheckpoints
 from runtime.agent.threads import OpenThread, PastTurn, Threads
 from runtime.agent.turn_request import BASE, INCUMBENT, LIVE, TurnRequest, WhenBusy
 from runtime.approvals.schema import Approval, ApprovalState, Ask
@@ -123,6 +124,7 @@ class Turns:
         *,
         policy: Policy,
         graph: AgentGraph,
+        checkpoints: ThreadCheckpoints,
         threads: Threads,
         tools: ShownTools,
         recorder: TraceRecorder,
@@ -140,6 +142,7 @@ class Turns:
     ) -> None:
         """
         Args:
+            checkpoints: that the graph was made with.
             threads: the only one in the process; it keeps two turns out of one thread.
             admissions: of this process, whose name is that of `presence`.
             digests: gives the sha256 of a published adapter, None when it was not published here.
@@ -150,9 +153,10 @@ class Turns:
         """
         self._policy = policy
         self._graph = graph
+        self._checkpoints = checkpoints
         self._threads = threads
         self._tools = tools
-        self._endings = Endings(admissions, recorder, approvals, threads, observer)
+        self._endings = Endings(admissions, recorder, approvals, threads, checkpoints, observer)
         self._pointer = pointer
         self._approvals = approvals
         self._admissions = admissions
@@ -677,11 +681,16 @@ class Turns:
         reply: Reply | None = None
         length = 0
         goes_on = False
+        progress = Progress()
         outcome: TurnResult | BaseException
         try:
-            final = await self._follow(turn, plan, await course(turn), spans)
-            length = len(final["messages"])
-            reply = await self._reply(final, plan, thread.thread_id)
+            taken = await course(turn)
+            try:
+                final = await self._follow(turn, plan, taken, spans)
+                length = len(final["messages"])
+                reply = await self._reply(final, plan, taken.context)
+            finally:
+                progress = self._progress(taken.context)
             state = State.WAITING if reply.approval else State.FINISHED
             trace = self._trace(plan, thread.thread_id, spans, TraceStatus(state.value))
             outcome = TurnResult(trace, reply, final["dropped"])
@@ -695,6 +704,7 @@ class Turns:
                 goes_on = turn.stop is None and plan.answered is not None
             trace = self._trace(plan, thread.thread_id, spans, failure=outcome)
             ending = _failed_ending(outcome, acted=turn.may_have_acted)
+            progress = Progress(reads=progress.reads)  # the thread stays what it was
             _log_failure(trace, outcome)
         else:
             _log_turn(trace, reply)
@@ -702,7 +712,8 @@ class Turns:
         is_taken = isinstance(outcome, TurnTaken)
         try:
             if not goes_on and not is_taken:
-                await self._endings.write(TurnEnd(plan.admission, thread, trace, ending, reply, length, plan.answered))
+                end = TurnEnd(plan.admission, thread, trace, ending, progress, reply, length, plan.answered)
+                await self._endings.write(end)
         except TurnTaken as e:
             is_taken = True
             log.warning("another server ended the turn", trace=plan.trace_id, error=told(e))
@@ -714,21 +725,35 @@ class Turns:
             else:
                 turn.finish(outcome)
 
-    async def _reply(self, final: Mapping[str, Any], plan: _Plan, thread_id: str) -> Reply:
+    async def _reply(self, final: Mapping[str, Any], plan: _Plan, context: TurnContext) -> Reply:
         """How the turn ended, or the question that it waits for, put on record first."""
         if final["reply"] is not None:
             return Reply.model_validate(final["reply"])
         (asked,) = final["__interrupt__"]
-        snapshot = await self._graph.aget_state(checkpoint_at(thread_id))
-        approval = await asyncio.to_thread(
-            self._approvals.ask,
-            Ask.model_validate(asked.value),
-            thread_id=thread_id,
-            trace_id=plan.trace_id,
-            checkpoint_id=(snapshot.config.get("configurable") or {})["checkpoint_id"],
-            length=len(final["messages"]),
-        )
-        return waiting_reply(approval)
+        progress = self._progress(context)
+        waits_in = progress.checkpoints.latest
+        if waits_in is None:  # it was taken up there
+            waits_in = checkpoint_id(await self._graph.aget_state(checkpoint_at(context.thread_id)))
+            assert waits_in is not None
+
+        def ask() -> Approval:
+            with self._admissions.together():
+                self._endings.keep(plan.admission, progress)
+                return self._approvals.ask(
+                    Ask.model_validate(asked.value),
+                    thread_id=context.thread_id,
+                    trace_id=plan.trace_id,
+                    checkpoint_id=waits_in,
+                    length=len(final["messages"]),
+                )
+
+        return waiting_reply(await asyncio.to_thread(ask))
+
+    def _progress(self, context: TurnContext) -> Progress:
+        """What the turn has done since this was asked for last; whoever asks writes it."""
+        reads = list(context.reads)
+        context.reads.clear()
+        return Progress(self._checkpoints.take(context.thread_id), reads)
 
     async def _follow(self, turn: RunningTurn, plan: _Plan, course: _Course, spans: list[Span]) -> Mapping[str, Any]:
         """Runs the graph until it ends or waits, keeps `spans` up to date, and tells the news as it happens."""
@@ -751,9 +776,9 @@ class Turns:
             async for state in self._run(course.input, course.context, course.config):
                 yield state
         while state["reply"] is None and "__interrupt__" not in state:
-            # Before calls that act: the decision is in the thread checkpoint by now. Whoever was taken for dead must not act.
+            # Before calls that act: the decision is kept for good. Whoever was taken for dead must not act.
             await asyncio.to_thread(self._presence.make_sure)
-            await asyncio.to_thread(self._admissions.check_mine, admission)
+            await asyncio.to_thread(self._endings.keep, admission, self._progress(course.context))
             latest = checkpoint_at(admission.thread_id)
             async for state in self._run(None, course.context, latest):
                 yield state

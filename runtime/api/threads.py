@@ -1,5 +1,6 @@
 """/v1/threads: conversations are erased here."""
 
+import asyncio
 import dataclasses
 from typing import Annotated, Any
 
@@ -16,5 +17,5 @@ async def erase_thread(thread_id: str, hone: Annotated[Services, Depends(service
     """Traces, verdicts, approvals, journal rows and checkpoints of a thread; 409 while a turn runs in it or a call is open."""
     thread_id = own_thread(thread_id)
     async with hone.threads.alone(thread_id):
-        erased = await hone.erasure.erase(thread_id)
+        erased = await asyncio.to_thread(hone.erasure.erase, thread_id)
     return {"object": "erasure", "thread": thread_id, "erased": dataclasses.asdict(erased)}

@@ -8,9 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import aiosqlite
-from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
-
 from runtime.agent.admission import Admissions
 from runtime.agent.answers import Answers
 from runtime.agent.consent import ConsentRules
@@ -20,6 +17,7 @@ from runtime.agent.nodes import Nodes
 from runtime.agent.recovery import TurnRecovery
 from runtime.agent.shown_tools import ShownTools
 from runtime.agent.state import Limits
+from runtime.agent.thread_checkpoints import open_thread_checkpoints
 from runtime.agent.threads import HeadStore, Threads
 from runtime.agent.turn_request import TurnRequest
 from runtime.agent.turns import Turns
@@ -32,6 +30,7 @@ from runtime.presence import SharedPresence
 from runtime.prompt import Renderer
 from runtime.traces.schema import Trace
 from tests.runtime.scripted_policy import ScriptedPolicy
+from tools.journal import ReadRow
 from tools.outcome import CallResult
 from tools.question import Answer
 from tools.retrieval import Retriever
@@ -98,7 +97,13 @@ class TableExecutor:
         self.most_at_once = 0
 
     async def run(
-        self, spec: ToolSpec, arguments: dict[str, Any], *, call_id: str, answer: Answer | None = None
+        self,
+        spec: ToolSpec,
+        arguments: dict[str, Any],
+        *,
+        call_id: str,
+        answer: Answer | None = None,
+        reads: list[ReadRow] | None = None,
     ) -> CallResult:
         self.calls.append((spec.name, arguments, call_id))
         self.running += 1
@@ -205,14 +210,16 @@ async def running_agent(
     presence = SharedPresence(home / "servers", engine)
     admissions = Admissions(engine, presence.owner)
     approvals = ApprovalStore(engine, clock=clock)
-    async with aiosqlite.connect(home / "threads.db") as connection, contextlib.AsyncExitStack() as stack:
+    checkpoints = open_thread_checkpoints(engine, home / "threads.db")
+    with contextlib.ExitStack() as stack:
         stack.callback(presence.close)
         nodes = Nodes(policy, renderer, executor, limits, approvals, consent=consent)
-        graph = build_graph(nodes, AsyncSqliteSaver(connection))
+        graph = build_graph(nodes, checkpoints)
         threads = Threads(HeadStore(engine), remembered_in(graph), is_held=admissions.is_running)
         turns = Turns(
             policy=policy,
             graph=graph,
+            checkpoints=checkpoints,
             threads=threads,
             tools=ShownTools(toolbox, Retriever(None), limit=limits.shown_tools),
             recorder=recorder,

@@ -174,7 +174,7 @@ def test_no_words_of_a_request_that_is_refused_reach_the_log(
 def test_libraries_log_through_the_same_pipe(lines: Lines) -> None:
     # uvicorn's own are taken over by whatever server another test runs; tests/hone sees those of a real process
     logging.getLogger("a_library.sockets").error("bad %s", "socket")
-    logging.getLogger("aiosqlite").debug("not heard")
+    logging.getLogger("alembic").debug("not heard")
     (line,) = lines.read()
     assert (line["event"], line["level"], line["logger"]) == ("bad socket", "error", "a_library.sockets")
     assert line["timestamp"].endswith("Z")

@@ -261,6 +261,7 @@ def test_two_hundred_planted_secrets_are_found_nowhere(tmp_path: Path, renderer:
         with served_app(home, renderer, executor=None, tools=specs, log_level="debug") as server:
             remember_replies(server.http, replies)
             with everything_logged(log, server.services.settings):
+                server.services.engine.echo = "debug"  # each statement, with what it carries
                 for secret in planted:
                     made = server.http.put(
                         f"/v1/secrets/{secret.name}", json={"value": secret.value, "hosts": [host_entry(url)]}
@@ -279,7 +280,7 @@ def test_two_hundred_planted_secrets_are_found_nowhere(tmp_path: Path, renderer:
             prompts = [("a prompt", prompt.encode()) for prompt in server.policy.prompts]
             running = [(str(path), path.read_bytes()) for path in home.rglob("*") if path.is_file()]
     kept = [(str(path), path.read_bytes()) for path in tmp_path.rglob("*") if path.is_file()]
-    assert {"hone.db", "threads.db"} <= {Path(place).name for place, _ in running}
+    assert "hone.db" in {Path(place).name for place, _ in running}
     tokens = {window for token in service.state.tokens.values() for window in pieces(token.encode())}
     assert found_in([*running, *kept, *replies, *prompts], wanted | tokens) == []
 
@@ -290,7 +291,7 @@ def test_two_hundred_planted_secrets_are_found_nowhere(tmp_path: Path, renderer:
     told = " ".join(outcome["content"] for outcome in outcomes)
     assert sum(f"[secret {secret.name}]" in told for secret in planted) > COUNT / 2
     assert len(service.state.tokens) > COUNT / 20
-    assert "INSERT OR REPLACE INTO checkpoints" in log.read_text()
+    assert "INSERT INTO tool_calls" in log.read_text()
 
 
 def typed(canary: str) -> list[tuple[str, dict[str, Any]]]:

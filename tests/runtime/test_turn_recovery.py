@@ -198,17 +198,18 @@ async def test_a_decision_that_was_about_to_act_is_carried_out_as_it_was_made(
     """The server dies when the decision is kept and nothing is called: the very same calls are made, under the same ids."""
     script = [BOOK_OSLO, "Booked."]
     async with running_agent(tmp_path, renderer, script, tools=[WAIVED], results=RESULTS, consent=ALL) as agent:
-        original = agent.admissions.check_mine
+        keep = agent.turns._endings.keep
         plans: list[Any] = []
 
-        def die(admission: Any) -> None:
+        def die(admission: Any, progress: Any) -> None:
+            keep(admission, progress)
             plans.append(admission.plan)
             raise RuntimeError("the server dies here")
 
-        agent.admissions.check_mine = die  # type: ignore[method-assign]
+        agent.turns._endings.keep = die  # type: ignore[method-assign]
         with pytest.raises(RuntimeError):
             await agent.say("book Oslo", thread="t")
-        agent.admissions.check_mine = original  # type: ignore[method-assign]
+        agent.turns._endings.keep = keep  # type: ignore[method-assign]
         assert agent.executor.calls == []
         trace_id = agent.recorder.traces.pop().id
         leave(tmp_path, plan=plans[0])
