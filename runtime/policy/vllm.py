@@ -5,14 +5,19 @@ directories under the same paths as this process, and belong on a private networ
 path. Requests go round the replicas; an adapter is loaded on all of them or on none. An adapter is never loaded in
 place and its name never comes to stand for other weights, since vLLM keys its prefix cache by the name. vLLM itself
 serves an adapter of another base without complaint, so whether the files fit is settled here, before it is told.
+
+aiohttp carries the requests: what httpx2's pool does for one of them grows with the number of connections, and there is one for
+each turn that waits for the model.
 """
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+import aiohttp
 import httpx2
 
 from runtime.errors import AdapterRejected, PolicyError, PolicyUnavailable, PromptTooLong, UnknownAdapter, UnknownModel
@@ -22,6 +27,8 @@ from runtime.policy.base_files import linear_layers, local_folder
 from runtime.policy.manifest import digest_model
 
 CONNECT_TIMEOUT_S = 5.0
+KEPT_IDLE_S = 4.0
+"""A connection is kept for the next request for less time than vLLM keeps it (5 s): one that it closes just then costs a turn."""
 
 T = TypeVar("T")
 
@@ -35,10 +42,54 @@ _PLAIN_SAMPLING: Mapping[str, Any] = {
 """Sent with each request: a server otherwise takes these from the model's generation settings."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Response:
+    status: int
+    text: str
+
+    @property
+    def is_success(self) -> bool:
+        return 200 <= self.status < 300
+
+    def json(self) -> Any:
+        return json.loads(self.text)
+
+
+class _Client:
+    """The connections to all servers; belongs to the event loop of its first request."""
+
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=timeout_s)
+        self._session: aiohttp.ClientSession | None = None
+        self._is_closed = False
+
+    async def request(self, method: str, server: str, path: str, body: Mapping[str, Any] | None) -> _Response:
+        """Raises: PolicyUnavailable: no answer."""
+        try:
+            async with self._open().request(method, server + path, json=body) as response:
+                return _Response(response.status, await response.text())
+        except (aiohttp.ClientError, OSError) as e:  # of which TimeoutError is one
+            raise PolicyUnavailable(_no_answer(server, e)) from e
+
+    async def close(self) -> None:
+        self._is_closed = True
+        if self._session is not None:
+            await self._session.close()
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._is_closed:
+            raise aiohttp.ClientError("the policy was closed")
+        if self._session is None:
+            # as many connections as turns; no race between addresses, whose losers uvloop is left with
+            connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEPT_IDLE_S, happy_eyeballs_delay=None)
+            self._session = aiohttp.ClientSession(connector=connector, timeout=self._timeout)
+        return self._session
+
+
 class VllmServer:
     """One vLLM server."""
 
-    def __init__(self, url: str, model: str, client: httpx2.AsyncClient) -> None:
+    def __init__(self, url: str, model: str, client: _Client) -> None:
         self.url = url.rstrip("/")
         self._model = model
         self._client = client
@@ -105,28 +156,25 @@ class VllmServer:
         response = await self._send("POST", "/v1/completions", {**_PLAIN_SAMPLING, **request, **body})
         if response.is_success:
             return response.json()["choices"][0]
-        if response.status_code == 404 and adapter is not None:
+        if response.status == 404 and adapter is not None:
             raise UnknownAdapter(f"adapter {adapter!r} is not on {self.url}: load it first")
-        if response.status_code == 404:
+        if response.status == 404:
             raise UnknownModel(f"{self.url} does not serve {self._model!r}: {_message(response)}")
-        if response.status_code < 500:
+        if response.status < 500:
             raise PolicyError(f"{self.url} does not take the request: {_message(response)}")
         raise PolicyUnavailable(f"{self.url} failed: {_message(response)}")
 
-    async def _send(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> httpx2.Response:
-        try:
-            return await self._client.request(method, self.url + path, json=body)
-        except (httpx2.HTTPError, RuntimeError) as e:  # RuntimeError: the client was closed
-            raise _unreachable(self.url, e) from e
+    async def _send(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> _Response:
+        return await self._client.request(method, self.url, path, body)
 
-    def _check_can_load(self, response: httpx2.Response) -> None:
+    def _check_can_load(self, response: _Response) -> None:
         """Tells a server that has no such route, or is going down, from one that judged the adapter."""
-        if response.status_code in (404, 405) and "error" not in response.text:
+        if response.status in (404, 405) and "error" not in response.text:
             raise PolicyUnavailable(
                 f"{self.url} takes no adapters while it runs: start it with --enable-lora and "
                 "VLLM_ALLOW_RUNTIME_LORA_UPDATING=True"
             )
-        if response.status_code in (502, 503, 504):
+        if response.status in (502, 503, 504):
             raise PolicyUnavailable(f"{self.url} failed: {_message(response)}")
 
 
@@ -141,7 +189,6 @@ class VllmPolicy:
         context_length: int,
         base: Path | None = None,
         timeout_s: float = 600.0,
-        transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
         """Knows all that it needs and asks no server; see `load`.
 
@@ -149,15 +196,12 @@ class VllmPolicy:
             base_url: of each replica, without `/v1`.
             model: name under which the servers serve the base.
             base: folder of the base model here, that adapters are held against; None: only their own files are checked.
-            timeout_s: of one request.
-            transport: how requests travel; None: the network.
+            timeout_s: how long a server may be silent.
         """
         urls = [base_url] if isinstance(base_url, str) else list(base_url)
         if not urls:
             raise ValueError("no vLLM server: give at least one base URL")
-        self._client = httpx2.AsyncClient(
-            timeout=_timeout(timeout_s), limits=httpx2.Limits(max_connections=None), transport=transport
-        )
+        self._client = _Client(timeout_s)
         self._servers = tuple(VllmServer(url, model, self._client) for url in urls)
         self._model = model
         self._context_length = context_length
@@ -187,7 +231,8 @@ class VllmPolicy:
             UnknownModel: a server does not serve the model.
         """
         cards: list[dict[str, Any]] = []
-        with httpx2.Client(timeout=_timeout(30.0)) as client:
+        timeout = httpx2.Timeout(30.0, connect=CONNECT_TIMEOUT_S)
+        with httpx2.Client(timeout=timeout, trust_env=False) as client:
             for url in [base_url] if isinstance(base_url, str) else base_url:
                 cards.append(_describe(client, url.rstrip("/"), cards[0]["id"] if cards else model))
         return cls(
@@ -262,7 +307,7 @@ class VllmPolicy:
         return frozenset.intersection(*answers)
 
     async def close(self) -> None:
-        await self._client.aclose()
+        await self._client.close()
 
     async def _try_each(self, call: Callable[[VllmServer], Awaitable[T]]) -> T:
         """Asks the replica whose turn it is; the others when it is down, or was restarted and lacks the adapter."""
@@ -290,9 +335,11 @@ def _describe(client: httpx2.Client, url: str, model: str | None) -> dict[str, A
     try:
         response = client.get(url + "/v1/models")
     except httpx2.HTTPError as e:
-        raise _unreachable(url, e) from e
+        raise PolicyUnavailable(_no_answer(url, e)) from e
     if not response.is_success:
-        raise PolicyUnavailable(f"{url} cannot list its models: {_message(response)}")
+        raise PolicyUnavailable(
+            f"{url} cannot list its models: {_message(_Response(response.status_code, response.text))}"
+        )
     bases = [card for card in response.json()["data"] if not card.get("parent")]
     for card in bases:
         if model is None or card["id"] == model:
@@ -306,18 +353,14 @@ def _require_tokens(token_ids: Sequence[int]) -> None:
         raise PolicyError("there are no tokens: give at least one")
 
 
-def _timeout(seconds: float) -> httpx2.Timeout:
-    return httpx2.Timeout(seconds, connect=CONNECT_TIMEOUT_S)
-
-
-def _unreachable(url: str, error: Exception) -> PolicyUnavailable:
+def _no_answer(url: str, error: Exception) -> str:
     problem = str(error) or type(error).__name__
-    return PolicyUnavailable(f"no answer from the vLLM server at {url} ({problem}): start it, or correct the URL")
+    return f"no answer from the vLLM server at {url} ({problem}): start it, or correct the URL"
 
 
-def _message(response: httpx2.Response) -> str:
+def _message(response: _Response) -> str:
     """What a server said was wrong."""
     try:
         return str(response.json()["error"]["message"])
     except (ValueError, KeyError, TypeError):
-        return f"HTTP {response.status_code}"
+        return f"HTTP {response.status}"

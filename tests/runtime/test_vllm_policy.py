@@ -3,13 +3,15 @@
 That a real server understands it is shown by the contract suite.
 """
 
+import contextlib
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from runtime.errors import AdapterRejected, PolicyError, PolicyUnavailable, PromptTooLong, UnknownAdapter
 from runtime.policy.base import SamplingParams
@@ -17,13 +19,14 @@ from runtime.policy.vllm import VllmPolicy
 from tests.tiny_model import build_adapter
 
 GREEDY = SamplingParams(max_tokens=2)
-URLS = ("http://a", "http://b")
+NAMES = ("a", "b")
 
 
 class Server:
     """One vLLM server, as far as the policy knows it."""
 
     def __init__(self) -> None:
+        self.url = ""
         self.adapters: dict[str, str] = {}
         self.requests: list[dict[str, Any]] = []
         self.down = False
@@ -31,27 +34,28 @@ class Server:
         """Status and message of each answer to loading or completing."""
         self.takes_adapters = True
 
-    def answer(self, request: httpx2.Request) -> httpx2.Response:
+    async def answer(self, request: web.Request) -> web.Response:
         if self.down:
-            raise httpx2.ConnectError("refused", request=request)
-        path = request.url.path
+            assert request.transport is not None
+            request.transport.abort()
+        path = request.path
         if path == "/v1/models":
             cards = [{"id": name, "root": root, "parent": "base"} for name, root in self.adapters.items()]
-            return httpx2.Response(200, json={"data": [{"id": "base", "root": "base", "parent": None}, *cards]})
-        body = json.loads(request.content)
+            return web.json_response({"data": [{"id": "base", "root": "base", "parent": None}, *cards]})
+        body = json.loads(await request.text())
         if path.endswith("lora_adapter") and not self.takes_adapters:
-            return httpx2.Response(404, json={"detail": "Not Found"})
+            return web.json_response({"detail": "Not Found"}, status=404)
         if path == "/v1/unload_lora_adapter":
             del self.adapters[body["lora_name"]]
-            return httpx2.Response(200, text="Success")
+            return web.Response(text="Success")
         if self.fails_with is not None:
             return _error(*self.fails_with)
         if path == "/v1/load_lora_adapter":
             self.adapters[body["lora_name"]] = body["lora_path"]
-            return httpx2.Response(200, text="Success")
+            return web.Response(text="Success")
         return self._complete(body)
 
-    def _complete(self, body: dict[str, Any]) -> httpx2.Response:
+    def _complete(self, body: dict[str, Any]) -> web.Response:
         self.requests.append(body)
         if body["model"] != "base" and body["model"] not in self.adapters:
             return _error(404, f"The model `{body['model']}` does not exist.")
@@ -59,24 +63,33 @@ class Server:
         choice: dict[str, Any] = {"text": "x", "token_ids": ids, "finish_reason": "length"}
         choice["logprobs"] = {"token_logprobs": [-0.25] * len(ids)}
         choice["prompt_logprobs"] = [None] + [{str(token): {"logprob": -token / 10}} for token in body["prompt"][1:]]
-        return httpx2.Response(200, json={"choices": [choice]})
+        return web.json_response({"choices": [choice]})
 
 
-def _error(status: int, message: str) -> httpx2.Response:
-    return httpx2.Response(status, json={"error": {"message": message, "code": status}})
+def _error(status: int, message: str) -> web.Response:
+    return web.json_response({"error": {"message": message, "code": status}}, status=status)
 
 
 @pytest.fixture
-def servers() -> dict[str, Server]:
-    return {url: Server() for url in URLS}
+async def servers() -> AsyncIterator[dict[str, Server]]:
+    async with contextlib.AsyncExitStack() as stack:
+        made = {name: Server() for name in NAMES}
+        for server in made.values():
+            app = web.Application()
+            app.router.add_route("*", "/{path:.*}", server.answer)
+            server.url = str((await stack.enter_async_context(TestServer(app))).make_url("")).rstrip("/")
+        yield made
 
 
 @pytest.fixture
 async def policy(servers: dict[str, Server]) -> AsyncIterator[VllmPolicy]:
-    transport = httpx2.MockTransport(lambda request: servers[f"http://{request.url.host}"].answer(request))
-    made = VllmPolicy(URLS, "base", context_length=16, transport=transport)
+    made = VllmPolicy(urls(servers), "base", context_length=16)
     yield made
     await made.close()
+
+
+def urls(servers: dict[str, Server]) -> list[str]:
+    return [server.url for server in servers.values()]
 
 
 @pytest.fixture(scope="module")
@@ -87,14 +100,14 @@ def adapter(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 async def test_requests_go_round_the_replicas(policy: VllmPolicy, servers: dict[str, Server]) -> None:
     for _ in range(6):
         await policy.sample([1, 2], GREEDY)
-    assert [len(servers[url].requests) for url in URLS] == [3, 3]
+    assert [len(servers[url].requests) for url in NAMES] == [3, 3]
 
 
 async def test_a_replica_that_is_down_is_passed_over(policy: VllmPolicy, servers: dict[str, Server]) -> None:
-    servers["http://a"].down = True
+    servers["a"].down = True
     for _ in range(3):
         assert (await policy.sample([1, 2], GREEDY)).token_ids == (7, 7)
-    servers["http://b"].down = True
+    servers["b"].down = True
     with pytest.raises(PolicyUnavailable, match="start it"):
         await policy.sample([1, 2], GREEDY)
 
@@ -103,11 +116,11 @@ async def test_a_replica_without_the_adapter_is_passed_over(
     policy: VllmPolicy, servers: dict[str, Server], adapter: Path
 ) -> None:
     await policy.load_adapter("one", adapter)
-    servers["http://a"].adapters.clear()
+    servers["a"].adapters.clear()
     for _ in range(3):
         assert (await policy.sample([1, 2], GREEDY, adapter="one")).adapter == "one"
     assert await policy.adapters() == frozenset()
-    servers["http://b"].adapters.clear()
+    servers["b"].adapters.clear()
     with pytest.raises(UnknownAdapter, match="one"):
         await policy.sample([1, 2], GREEDY, adapter="one")
 
@@ -115,7 +128,7 @@ async def test_a_replica_without_the_adapter_is_passed_over(
 async def test_an_adapter_that_one_replica_refuses_is_on_none(
     policy: VllmPolicy, servers: dict[str, Server], adapter: Path
 ) -> None:
-    servers["http://b"].fails_with = (500, "Call to add_lora method failed")
+    servers["b"].fails_with = (500, "Call to add_lora method failed")
     with pytest.raises(AdapterRejected, match="add_lora"):
         await policy.load_adapter("one", adapter)
     assert [server.adapters for server in servers.values()] == [{}, {}]
@@ -125,7 +138,7 @@ async def test_a_replica_that_came_back_gets_the_adapter_again(
     policy: VllmPolicy, servers: dict[str, Server], adapter: Path
 ) -> None:
     await policy.load_adapter("one", adapter)
-    servers["http://b"].adapters.clear()
+    servers["b"].adapters.clear()
     await policy.load_adapter("one", adapter)
     assert [set(server.adapters) for server in servers.values()] == [{"one"}, {"one"}]
 
@@ -152,10 +165,10 @@ async def test_a_server_that_takes_no_adapters_says_how_to_start_it(
 async def test_a_loading_server_that_fails_for_now_is_no_fault_of_the_adapter(
     policy: VllmPolicy, servers: dict[str, Server], adapter: Path
 ) -> None:
-    servers["http://a"].fails_with = (503, "starting")
+    servers["a"].fails_with = (503, "starting")
     with pytest.raises(PolicyUnavailable, match="starting"):
         await policy.load_adapter("one", adapter)
-    assert servers["http://b"].adapters == {}
+    assert servers["b"].adapters == {}
 
 
 async def test_an_adapter_of_another_base_is_refused_before_any_server_hears_of_it(
@@ -167,8 +180,7 @@ async def test_an_adapter_of_another_base_is_refused_before_any_server_hears_of_
     config.intermediate_size = 64
     Qwen2ForCausalLM(config).save_pretrained(str(tmp_path / "narrower"))
     foreign = build_adapter(tmp_path / "foreign", tmp_path / "narrower")
-    transport = httpx2.MockTransport(lambda request: servers[f"http://{request.url.host}"].answer(request))
-    policy = VllmPolicy(URLS, "base", context_length=16, base=tiny_model, transport=transport)
+    policy = VllmPolicy(urls(servers), "base", context_length=16, base=tiny_model)
     with pytest.raises(AdapterRejected, match="another base"):
         await policy.load_adapter("one", foreign)
     assert [server.adapters for server in servers.values()] == [{}, {}]
