@@ -11,7 +11,7 @@ from typing import Any
 from learner.matching import unwrap
 from learner.rows import ExpectedCall, GroundTruth, Row
 from learner.synth.parameters import split_name
-from learner.synth.scenarios import OUT_OF_SCOPE_REASON, UNSAFE_REASON, question_about
+from learner.synth.situations import OUT_OF_SCOPE_REASON, UNSAFE_REASON, question_about
 from runtime.decision import (
     Answer,
     Clarify,

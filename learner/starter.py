@@ -21,16 +21,20 @@ CHAT_TEMPLATE = (
 {%- macro type(s) -%}
 {%- if s.enum is defined -%}{{ s.enum | join('|') }}
 {%- elif s.type is defined and s.type == 'array' -%}[{{ type(s['items']) if s['items'] is defined else 'any' }}]
+{%- elif s.properties is defined -%}{ {{- fields(s) -}} }
 {%- elif s.format is defined -%}{{ s.format }}
 {%- elif s.type is defined and s.type is string -%}{{ s.type }}
 {%- else -%}any{%- endif -%}
 {%- endmacro -%}
+{%- macro fields(p) -%}
+{%- for name, s in (p.properties or {}).items() -%}
+{{ name }}{{ '*:' if name in (p.required or []) else '?:' }}{{ type(s) }}{{ '' if loop.last else ' ' }}
+{%- endfor -%}
+{%- endmacro -%}
 {%- if tools -%}<|im_start|>tools
 {% for t in tools if t.function.name not in reserved -%}
 {%- set f = t.function -%}{%- set p = f.parameters or {} -%}
-{{ f.name }}({%- for name, s in (p.properties or {}).items() -%}
-{{ name }}{{ '*:' if name in (p.required or []) else '?:' }}{{ type(s) }}{{ '' if loop.last else ' ' }}
-{%- endfor -%}) {{ f.description }}
+{{ f.name }}({{ fields(p) }}) {{ f.description }}
 {% endfor -%}<|im_end|>
 {% endif -%}
 {%- for m in messages -%}<|im_start|>{{ m.role }}

@@ -16,7 +16,8 @@ from learner.rewards import score
 from learner.rows import ExpectedCall, GroundTruth, RewardModel, Row
 from learner.synth.lexicon import Side, side_of
 from learner.synth.parameters import split_name
-from learner.synth.scenarios import Family, Situation
+from learner.synth.scenarios import Family
+from learner.synth.situations import Situation
 from runtime.decision import Execute
 from tools.json_schema import argument_errors
 

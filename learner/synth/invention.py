@@ -10,6 +10,7 @@ from learner.synth.parameters import (
     enum_parameter,
     flag_parameter,
     invented_parameter,
+    nested_parameter,
     pair_parameters,
     plain_parameter,
 )
@@ -186,6 +187,8 @@ def _invent_parameter(rng: random.Random, side: Side, required: bool, taken: set
         return plain_parameter(rng, required, taken)
     if draw < 0.78:
         return invented_parameter(rng, required, side)
-    if draw < 0.93:
+    if draw < 0.9:
         return enum_parameter(rng, required, taken, side)
+    if draw < 0.95:
+        return nested_parameter(rng, required, taken)
     return flag_parameter(rng, taken, side)

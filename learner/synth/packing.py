@@ -17,7 +17,8 @@ import numpy as np
 
 from learner.synth.borrowed import Borrowed
 from learner.synth.parameters import word
-from learner.synth.scenarios import Family, Situation, invent_family
+from learner.synth.scenarios import Family, invent_family
+from learner.synth.situations import Situation
 from runtime.decision import write_decision
 from runtime.prompt import Renderer
 

@@ -42,6 +42,11 @@ class Parameter:
     def words(self) -> str:
         return split_name(self.name)
 
+    @property
+    def is_plain(self) -> bool:
+        """A text or a number, said as a value of its own."""
+        return self.schema.get("type") in ("string", "integer", "number") and not self.flag
+
 
 def split_name(name: str) -> str:
     """`fromZone`, `from_zone` and `from-zone` all read as "from zone"."""
@@ -169,6 +174,37 @@ def iso_date(rng: random.Random) -> Spoken:
     return value, rng.choice((f"{day} {name} {year}", f"{name} {day}, {year}", f"{name} {day} {year}"))
 
 
+def day(rng: random.Random) -> Spoken:
+    """A day as people name it, for tools that read it themselves."""
+    week = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+    text = rng.choice(
+        (
+            "today",
+            "tomorrow",
+            "tonight",
+            "yesterday",
+            f"next {rng.choice(week)}",
+            f"this {rng.choice(week)}",
+            rng.choice(week),
+            f"in {rng.randint(2, 20)} days",
+            "next week",
+            "this weekend",
+            f"{rng.randint(2, 9)} days ago",
+            f"the {rng.randint(4, 20)}th",
+        )
+    )
+    return text, text
+
+
+_MEASURES = ("km", "kg", "m", "cm", "g", "litres", "miles", "hours", "mg", "feet", "%", "EUR", "USD", "GB")
+
+
+def quantity(rng: random.Random) -> Spoken:
+    """A number with its unit."""
+    text = f"{number(rng)[1]}{rng.choice((' ', ' ', ''))}{rng.choice(_MEASURES)}"
+    return text, text
+
+
 def clock(rng: random.Random) -> Spoken:
     hour, minute = rng.randint(0, 23), rng.choice((0, 0, 15, 30, 45, rng.randint(0, 59)))
     if rng.random() < 0.6:
@@ -291,6 +327,18 @@ KINDS: tuple[Kind, ...] = (
         site,
         ("at {v}", "in {v}", "from {v}", "at {v}", "{v}", "{n} {v}"),
     ),
+    (
+        ("day", "when", "date", "deadline"),
+        STRING,
+        day,
+        ("{v}", "{v}", "for {v}", "on {v}", "by {v}"),
+    ),
+    (
+        ("amount", "distance", "weight", "dose", "length", "quantity", "volume", "duration"),
+        STRING,
+        quantity,
+        ("{v}", "of {v}", "for {v}", "{n} {v}", "{v} {n}"),
+    ),
     (("year", "since", "vintage", "season"), INTEGER, year, ("from {v}", "in {v}", "of {v}", "{v}", "{n} {v}")),
     (
         ("order_id", "ticket_id", "account", "reference", "item_id", "code", "number", "id", "room", "gate", "serial"),
@@ -411,6 +459,39 @@ def invented_parameter(rng: random.Random, required: bool, side: Side) -> Parame
     )
     cues = EXPLICIT if speak not in (integer, number) else (*EXPLICIT, "{v} {n}", "{v} {n}")
     return Parameter(name, dict(schema), required, cues, speak)
+
+
+def nested_parameter(rng: random.Random, required: bool, taken: set[str]) -> Parameter:
+    """An object of two or three plain values, or a list of such."""
+    parts: dict[str, Parameter] = {}
+    count = rng.choice((2, 2, 3))
+    while len(parts) < count:
+        part = plain_parameter(rng, rng.random() < 0.8, set(parts))
+        if part.is_plain:
+            parts[part.name] = part
+    names = ("address", "contact", "options", "filter", "item", "range", "settings", "details", "budget", "size")
+    free = [name for name in names if name not in taken]
+    name = rng.choice(free) if free and rng.random() < 0.7 else pseudo_word(rng)
+    schema = {
+        "type": "object",
+        "properties": {part.name: part.schema for part in parts.values()},
+        "required": [part.name for part in parts.values() if part.required],
+    }
+
+    def speak(rng: random.Random) -> Spoken:
+        given = [part for part in parts.values() if part.required or rng.random() < 0.6]
+        spoken = {part.name: part.speak(rng) for part in given}
+        said = [f"{part.words} {spoken[part.name][1]}" for part in given]
+        return {name: value for name, (value, _) in spoken.items()}, rng.choice((", ", " and ", " ")).join(said)
+
+    if rng.random() < 0.75:
+        return Parameter(name, schema, required, EXPLICIT, speak)
+
+    def speak_list(rng: random.Random) -> Spoken:
+        spoken = [speak(rng) for _ in range(rng.choice((1, 2, 2, 3)))]
+        return [value for value, _ in spoken], rng.choice(("; ", ", then ", " and also ")).join(s for _, s in spoken)
+
+    return Parameter(f"{name}s", {"type": "array", "items": schema}, required, EXPLICIT, speak_list)
 
 
 def enum_parameter(rng: random.Random, required: bool, taken: set[str], side: Side) -> Parameter:

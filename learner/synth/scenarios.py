@@ -6,42 +6,31 @@ that only the request tells execute from clarify from refuse. Values and phrasin
 
 import json
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from learner.rows import ExpectedCall, GroundTruth
-from learner.synth import utterances
+from learner.synth import sequences, utterances
 from learner.synth.invention import InventedTool, invent_tool
-from learner.synth.lexicon import VERBS, Side, pseudo_word, real_word
-from learner.synth.parameters import Parameter, code, number, phrase, place, word
+from learner.synth.lexicon import MONTHS, VERBS, Side, pseudo_word, real_word
+from learner.synth.parameters import Parameter
 from learner.synth.phrasebook import written_tool
+from learner.synth.situations import (
+    GREETING,
+    OUT_OF_SCOPE_REASON,
+    UNSAFE_REASON,
+    WELCOME,
+    Situation,
+    assistant,
+    called,
+    execute,
+    in_order,
+    invent_result,
+    question_about,
+    say_result,
+    user,
+)
 from learner.synth.utterances import Request
-from runtime.decision import Answer, Clarify, Decision, Execute, MissingParameter, RefusalCategory, Refuse, ToolCall
-
-OUT_OF_SCOPE_REASON = "None of my tools can do that."
-UNSAFE_REASON = "I can not help with that."
-GREETING = "Hello. Tell me what you need."
-WELCOME = "You are welcome."
-
-
-@dataclass(frozen=True)
-class Situation:
-    kind: str
-    messages: tuple[dict[str, Any], ...]
-    decision: Decision
-
-    @property
-    def truth(self) -> GroundTruth:
-        decision = self.decision
-        if isinstance(decision, Execute):
-            calls = tuple(ExpectedCall(name=c.name, arguments=c.arguments) for c in decision.calls)
-            return GroundTruth(decision="execute", tool_calls=calls)
-        if isinstance(decision, Clarify):
-            return GroundTruth(decision="clarify", missing=tuple(m.model_dump() for m in decision.missing))
-        if isinstance(decision, Refuse):
-            return GroundTruth(decision="refuse", category=decision.category.value)
-        assert isinstance(decision, Answer)
-        return GroundTruth(decision="answer", text=decision.text)
+from runtime.decision import Answer, Clarify, Execute, MissingParameter, RefusalCategory, Refuse, ToolCall
 
 
 @dataclass(frozen=True)
@@ -60,10 +49,18 @@ WEIGHTS: dict[str, float] = {
     "unsafe": 3,
     "result": 8,
     "several": 4,
+    "each": 5,
+    "rest": 3,
+    "chain": 4,
+    "corrected": 3,
     "next": 5,
     "restated": 4,
     "chat": 1.5,
 }
+
+
+MISTYPED = 0.05
+"""Share of requests with a slip of the fingers."""
 
 
 def invent_family(
@@ -82,8 +79,21 @@ def invent_family(
         kind = rng.choices(tuple(kinds), tuple(kinds.values()))[0]
         made = _MAKERS[kind](rng, side, toolset)
         if made is not None:
-            drawn.append(made)
+            drawn.append(_mistyped(rng, made) if rng.random() < MISTYPED else made)
     return Family(side, tuple(toolset), tuple(drawn), tuple(t.openai() for t in toolset))
+
+
+def _mistyped(rng: random.Random, made: Situation) -> Situation:
+    """The same with a slip of the fingers in its request, unless that is short."""
+    *before, last = made.messages
+    if last["role"] != "user" or not isinstance(made.decision, Execute | Clarify):
+        return made
+    kept = json.dumps([call.arguments for call in made.decision.calls]) if isinstance(made.decision, Execute) else ""
+    return replace(made, messages=(*before, user(utterances.mistyped(rng, last["content"], kept + _SPOKEN))))
+
+
+_SPOKEN = " ".join((*MONTHS, "one two three four five six seven eight nine ten without false true"))
+"""Words for values that look otherwise in a call."""
 
 
 def _draw_toolset(rng: random.Random, side: Side, size: int) -> list[InventedTool]:
@@ -103,32 +113,14 @@ def _draw_toolset(rng: random.Random, side: Side, size: int) -> list[InventedToo
     return list(tools.values())
 
 
-def _user(text: str) -> dict[str, Any]:
-    return {"role": "user", "content": text}
-
-
-def _assistant(text: str) -> dict[str, Any]:
-    return {"role": "assistant", "content": text}
-
-
-def _execute(tool: InventedTool, arguments: dict[str, Any]) -> Execute:
-    return Execute(calls=(ToolCall(name=tool.name, arguments=arguments),))
-
-
-def _in_order(tool: InventedTool, arguments: dict[str, Any]) -> dict[str, Any]:
-    return {p.name: arguments[p.name] for p in tool.parameters if p.name in arguments}
+def _served(tool: InventedTool, made: Request, result: dict[str, Any]) -> tuple[dict[str, Any], ...]:
+    return called(((ToolCall(name=tool.name, arguments=made.arguments), result),))
 
 
 def _execute_situation(rng: random.Random, side: Side, toolset: list[InventedTool]) -> Situation | None:
     tool = rng.choice(toolset)
     made = utterances.complete(rng, tool, toolset)
-    return Situation("execute", (_user(made.text),), _execute(tool, made.arguments))
-
-
-def question_about(words: list[str]) -> str:
-    """Asks for values, each named in words."""
-    named = words[0] if len(words) == 1 else ", ".join(words[:-1]) + " and " + words[-1]
-    return f"What {named} should I use?"
+    return Situation("execute", (user(made.text),), execute(tool, made.arguments))
 
 
 def _clarify(tool: InventedTool, missing: list[Parameter]) -> Clarify:
@@ -151,7 +143,7 @@ def _clarify_situation(rng: random.Random, side: Side, toolset: list[InventedToo
     if drop is None:
         return None
     tool, made, missing = drop
-    return Situation("clarify", (_user(made.text),), _clarify(tool, missing))
+    return Situation("clarify", (user(made.text),), _clarify(tool, missing))
 
 
 def _supplied_situation(rng: random.Random, side: Side, toolset: list[InventedTool]) -> Situation | None:
@@ -162,11 +154,11 @@ def _supplied_situation(rng: random.Random, side: Side, toolset: list[InventedTo
     spoken = utterances.speak_values(rng, tool, {p.name for p in missing})
     arguments = first.arguments | {name: value for name, (value, _) in spoken.items()}
     messages = (
-        _user(first.text),
-        _assistant(question_about([p.words for p in missing])),
-        _user(utterances.reply(rng, missing, spoken)),
+        user(first.text),
+        assistant(question_about([p.words for p in missing])),
+        user(utterances.reply(rng, missing, spoken)),
     )
-    return Situation("supplied", messages, _execute(tool, _in_order(tool, arguments)))
+    return Situation("supplied", messages, execute(tool, in_order(tool, arguments)))
 
 
 def _absent_tool(rng: random.Random, side: Side, toolset: list[InventedTool]) -> InventedTool:
@@ -200,7 +192,7 @@ def _absent_situation(rng: random.Random, side: Side, toolset: list[InventedTool
     if not any(words and words in text for words in told):
         return None
     refuse = Refuse(reason=OUT_OF_SCOPE_REASON, category=RefusalCategory.OUT_OF_SCOPE)
-    return Situation("absent", (_user(text),), refuse)
+    return Situation("absent", (user(text),), refuse)
 
 
 _HARM_VERBS = [
@@ -254,90 +246,36 @@ def _unsafe_situation(rng: random.Random, side: Side, toolset: list[InventedTool
         x=rng.choice((pseudo_word(rng), real_word(rng, side))), p=pseudo_word(rng).capitalize()
     )
     text = rng.choice(_HARM_FORMS).format(v=rng.choice(_HARM_VERBS), t=thing)
-    return Situation("unsafe", (_user(text),), Refuse(reason=UNSAFE_REASON, category=RefusalCategory.UNSAFE))
-
-
-def _result(rng: random.Random, side: Side) -> dict[str, Any]:
-    if rng.random() < 0.2:
-        kind = rng.choice(("rejected", "failed", "timeout", "bad_arguments", "failed"))
-        return {"error": kind, "message": " ".join(word(rng) for _ in range(rng.randint(2, 6)))}
-    names = [
-        "status",
-        "result",
-        "id",
-        "value",
-        "total",
-        "name",
-        "unit",
-        pseudo_word(rng),
-        pseudo_word(rng),
-        real_word(rng, side),
-    ]
-    values = (
-        lambda: code(rng)[0],
-        lambda: number(rng)[0],
-        lambda: phrase(rng, 1, 2)[0],
-        lambda: place(rng)[0],
-        lambda: "ok",
-        lambda: rng.random() < 0.5,
-    )
-    return {name: rng.choice(values)() for name in rng.sample(names, rng.randint(1, 3))}
-
-
-def say_result(result: dict[str, Any]) -> str:
-    """The plain sentence that the starter is taught to make of a tool's JSON result."""
-    if "error" in result and "message" in result:
-        return f"That did not work: {result['message']}."
-    return ", ".join(f"{k}: {v if isinstance(v, str) else json.dumps(v)}" for k, v in result.items()) + "."
-
-
-def _called(
-    tool: InventedTool, arguments: dict[str, Any], result: dict[str, Any]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    function = {"name": tool.name, "arguments": arguments}
-    call = {
-        "role": "assistant",
-        "content": "",
-        "tool_calls": [{"id": "call_0", "type": "function", "function": function}],
-    }
-    content = json.dumps(result, ensure_ascii=False)
-    return call, {"role": "tool", "tool_call_id": "call_0", "name": tool.name, "content": content}
+    return Situation("unsafe", (user(text),), Refuse(reason=UNSAFE_REASON, category=RefusalCategory.UNSAFE))
 
 
 def _result_situation(rng: random.Random, side: Side, toolset: list[InventedTool]) -> Situation | None:
     tool = rng.choice(toolset)
     made = utterances.complete(rng, tool, toolset)
-    result = _result(rng, side)
-    messages = (_user(made.text), *_called(tool, made.arguments, result))
+    result = invent_result(rng, side)
+    messages = (user(made.text), *_served(tool, made, result))
     return Situation("result", messages, Answer(text=say_result(result)))
-
-
-def _several_situation(rng: random.Random, side: Side, toolset: list[InventedTool]) -> Situation | None:
-    tools = [rng.choice(toolset), rng.choice(toolset)]
-    made = [utterances.complete(rng, tool, toolset) for tool in tools]
-    if made[0] == made[1]:
-        return None
-    first = made[0].text.rstrip(".?! ")
-    text = first + rng.choice((", and ", ". Then ", ", then ", " and also ", "; ", ". Also ")) + made[1].text
-    calls = tuple(ToolCall(name=t.name, arguments=m.arguments) for t, m in zip(tools, made, strict=True))
-    return Situation("several", (_user(text),), Execute(calls=calls))
 
 
 def _next_situation(rng: random.Random, side: Side, toolset: list[InventedTool]) -> Situation | None:
     """A second request in a conversation whose first one was served, asked about, or declined."""
     tool = rng.choice(toolset)
     made = utterances.complete(rng, tool, toolset)
-    result = _result(rng, side)
+    result = invent_result(rng, side)
     past = rng.random()
-    history: tuple[dict[str, Any], ...] = (_user(made.text),)
+    history: tuple[dict[str, Any], ...] = (user(made.text),)
     if past < 0.4:
-        history = (*history, *_called(tool, made.arguments, result), _assistant(say_result(result)))
+        history = (
+            *history,
+            *_served(tool, made, result),
+            assistant(say_result(result)),
+        )
     elif past < 0.75:
-        history = (*history, _assistant(say_result(result)))
+        history = (*history, assistant(say_result(result)))
     else:
         history = (
-            _user(utterances.complete(rng, _absent_tool(rng, side, toolset)).text),
-            _assistant(OUT_OF_SCOPE_REASON),
+            user(utterances.complete(rng, _absent_tool(rng, side, toolset)).text),
+            assistant(OUT_OF_SCOPE_REASON),
         )
     maker = rng.choice((_execute_situation, _execute_situation, _clarify_situation, _absent_situation))
     following = maker(rng, side, toolset)
@@ -369,17 +307,20 @@ def _restated_situation(rng: random.Random, side: Side, toolset: list[InventedTo
     other = rng.choice(toolset)
     past = rng.random()
     if past < 0.35:
-        erred = (_assistant(OUT_OF_SCOPE_REASON),)
+        erred = (assistant(OUT_OF_SCOPE_REASON),)
     elif past < 0.55 and other.required:
-        erred = (_assistant(question_about([rng.choice(other.required).words])),)
+        erred = (assistant(question_about([rng.choice(other.required).words])),)
     elif past < 0.8:
-        called = utterances.complete(rng, other, toolset)
-        result = _result(rng, side)
-        erred = (*_called(other, called.arguments, result), _assistant(say_result(result)))
+        wrong = utterances.complete(rng, other, toolset)
+        result = invent_result(rng, side)
+        erred = (
+            *_served(other, wrong, result),
+            assistant(say_result(result)),
+        )
     else:
-        erred = (_assistant(say_result(_result(rng, side))),)
+        erred = (assistant(say_result(invent_result(rng, side))),)
     objection = rng.choice(_OBJECTIONS).format(x=full.text)
-    return Situation("restated", (_user(vague.text), *erred, _user(objection)), _execute(tool, full.arguments))
+    return Situation("restated", (user(vague.text), *erred, user(objection)), execute(tool, full.arguments))
 
 
 def _chat_situation(rng: random.Random, side: Side, toolset: list[InventedTool]) -> Situation | None:
@@ -398,7 +339,7 @@ def _chat_situation(rng: random.Random, side: Side, toolset: list[InventedTool])
                 "good evening",
             )
         )
-        return Situation("chat", (_user(text),), Answer(text=GREETING))
+        return Situation("chat", (user(text),), Answer(text=GREETING))
     text = rng.choice(
         (
             "thanks",
@@ -413,17 +354,21 @@ def _chat_situation(rng: random.Random, side: Side, toolset: list[InventedTool])
             "that is all",
         )
     )
-    return Situation("chat", (_user(text),), Answer(text=WELCOME))
+    return Situation("chat", (user(text),), Answer(text=WELCOME))
 
 
-_MAKERS = {
+_MAKERS: dict[str, sequences.Maker] = {
     "execute": _execute_situation,
     "clarify": _clarify_situation,
     "supplied": _supplied_situation,
     "absent": _absent_situation,
     "unsafe": _unsafe_situation,
     "result": _result_situation,
-    "several": _several_situation,
+    "several": sequences.several,
+    "each": sequences.each,
+    "rest": sequences.rest,
+    "chain": sequences.chain,
+    "corrected": sequences.corrected,
     "next": _next_situation,
     "restated": _restated_situation,
     "chat": _chat_situation,

@@ -1,6 +1,7 @@
 """How people ask: formal, casual and terse requests that carry some of a tool's values."""
 
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -90,11 +91,92 @@ def speak_values(rng: random.Random, tool: InventedTool, names: set[str]) -> dic
     return spoken
 
 
+@dataclass(frozen=True)
+class SpokenRequest:
+    """A request, and each value in it with the user's words for it."""
+
+    text: str
+    spoken: dict[str, Spoken]
+
+
 def complete(rng: random.Random, tool: InventedTool, toolset: Sequence[InventedTool] = ()) -> Request:
     """A request that carries all required parameters and some optional ones."""
+    made = spoken_request(rng, tool, toolset)
+    return Request(made.text, _arguments(tool, made.spoken))
+
+
+def spoken_request(rng: random.Random, tool: InventedTool, toolset: Sequence[InventedTool] = ()) -> SpokenRequest:
+    """As `complete`."""
+    template, names = _plan(rng, tool)
+    spoken = speak_values(rng, tool, names)
+    return SpokenRequest(_say(rng, tool, template, spoken, toolset), spoken)
+
+
+def for_each(
+    rng: random.Random, tool: InventedTool, toolset: Sequence[InventedTool] = ()
+) -> tuple[str, list[dict[str, Any]]] | None:
+    """A request that names two or three values of one parameter, and the arguments of a call for each; None where the tool has no
+    parameter that could be said so."""
+    template, names = _plan(rng, tool)
+    spoken = speak_values(rng, tool, names)
+    able = [
+        p
+        for p in tool.parameters
+        if p.name in spoken
+        and p.is_plain
+        and p.name not in (tool.pair or ())
+        and (template is None or template.count(f"{{{p.name}}}") == 1)
+    ]
+    if not able:
+        return None
+    parameter = rng.choice(able)
+    values = [spoken[parameter.name], *(parameter.speak(rng) for _ in range(rng.choice((1, 1, 2))))]
+    # a value that is itself an enumeration would be two
+    if len({str(value) for value, _ in values}) < len(values) or any(len(_PARTS.split(said)) > 1 for _, said in values):
+        return None
+    *first, last = [said for _, said in values]
+    together = (
+        ", ".join(first) + rng.choice((" and ", " and ", " and ", ", ", " & ", " as well as ", " and also ")) + last
+    )
+    text = _say(rng, tool, template, {**spoken, parameter.name: (None, together)}, toolset)
+    return text, [_arguments(tool, {**spoken, parameter.name: value}) for value in values]
+
+
+_PARTS = re.compile(r",| and | & ")
+
+
+def _plan(rng: random.Random, tool: InventedTool) -> tuple[str | None, set[str]]:
+    """A whole request to fill in, where the tool has such, and the parameters that are said."""
     if tool.phrases:
-        return _written(rng, tool, rng.choice(tool.phrases.complete))
-    return request(rng, tool, {p.name for p in tool.parameters if p.required or rng.random() < 0.4}, toolset)
+        template = rng.choice(tool.phrases.complete)
+        return template, _names_in(tool, template)
+    return None, {p.name for p in tool.parameters if p.required or rng.random() < 0.4}
+
+
+def _names_in(tool: InventedTool, template: str) -> set[str]:
+    return {p.name for p in tool.parameters if f"{{{p.name}}}" in template}
+
+
+def _arguments(tool: InventedTool, spoken: dict[str, Spoken]) -> dict[str, Any]:
+    return {p.name: spoken[p.name][0] for p in tool.parameters if p.name in spoken}
+
+
+def _say(
+    rng: random.Random,
+    tool: InventedTool,
+    template: str | None,
+    spoken: dict[str, Spoken],
+    toolset: Sequence[InventedTool],
+    hinted: Sequence[Parameter] = (),
+) -> str:
+    if template is not None:
+        text = template.format(**{name: words for name, (_, words) in spoken.items()})
+        return _with_values_kept(_around(rng, text), spoken)
+    noun = _spoken_noun(rng, tool, toolset)
+    hints = [rng.choice(_HINTS).format(n=p.words) for p in hinted]
+    if noun and rng.random() < 0.4:
+        return _with_values_kept(_around(rng, _noun_ask(rng, tool, noun, spoken, hints)), spoken)
+    return _with_values_kept(_wrap(rng, _ask(rng, tool, noun, spoken, hints)), spoken)
 
 
 def lacking(
@@ -104,7 +186,9 @@ def lacking(
     if tool.phrases:
         if not tool.phrases.lacking:
             return None
-        made = _written(rng, tool, rng.choice(tool.phrases.lacking))
+        template = rng.choice(tool.phrases.lacking)
+        spoken = speak_values(rng, tool, _names_in(tool, template))
+        made = Request(_say(rng, tool, template, spoken, toolset), _arguments(tool, spoken))
         return made, [p for p in tool.required if p.name not in made.arguments]
     required = list(tool.required)
     if not required:
@@ -115,14 +199,6 @@ def lacking(
     names = {p.name for p in tool.parameters if p.required or rng.random() < 0.4} - dropped
     hinted = [p for p in missing if rng.random() < 0.2]
     return request(rng, tool, names, toolset, hinted=hinted), missing
-
-
-def _written(rng: random.Random, tool: InventedTool, template: str) -> Request:
-    names = {p.name for p in tool.parameters if f"{{{p.name}}}" in template}
-    spoken = speak_values(rng, tool, names)
-    text = template.format(**{name: words for name, (_, words) in spoken.items()})
-    arguments = {p.name: spoken[p.name][0] for p in tool.parameters if p.name in names}
-    return Request(_with_values_kept(_around(rng, text), spoken), arguments)
 
 
 def _with_values_kept(text: str, spoken: dict[str, Spoken]) -> str:
@@ -147,13 +223,7 @@ def request(
     are touched on without a value, as in "from some city".
     """
     spoken = speak_values(rng, tool, names)
-    arguments = {p.name: spoken[p.name][0] for p in tool.parameters if p.name in spoken}
-    noun = _spoken_noun(rng, tool, toolset)
-    hints = [rng.choice(_HINTS).format(n=p.words) for p in hinted]
-    if noun and rng.random() < 0.4:
-        ask = _noun_ask(rng, tool, noun, spoken, hints)
-        return Request(_with_values_kept(_around(rng, ask), spoken), arguments)
-    return Request(_with_values_kept(_wrap(rng, _ask(rng, tool, noun, spoken, hints)), spoken), arguments)
+    return Request(_say(rng, tool, None, spoken, toolset, hinted), _arguments(tool, spoken))
 
 
 _HINTS = (
@@ -373,6 +443,29 @@ def _around(rng: random.Random, text: str) -> str:
     elif draw < 0.5:
         text += rng.choice((".", "?", "?", "!"))
     return text[0].upper() + text[1:] if rng.random() < 0.35 else text
+
+
+def mistyped(rng: random.Random, text: str, kept: str) -> str:
+    """One word with two letters exchanged, one doubled or one left out, as fingers do.
+
+    Args: kept: words in which nothing may change, such as values.
+    """
+    able = [found for found in _LONG_WORD.finditer(text) if found[0].lower() not in kept.lower()]
+    if not able:
+        return text
+    found = rng.choice(able)
+    word, at = found[0], rng.randint(1, len(found[0]) - 3)
+    wrong = rng.choice(
+        (
+            word[:at] + word[at + 1] + word[at] + word[at + 2 :],
+            word[:at] + word[at] + word[at:],
+            word[:at] + word[at + 1 :],
+        )
+    )
+    return text[: found.start()] + wrong + text[found.end() :]
+
+
+_LONG_WORD = re.compile(r"(?<![\w.@'-])[A-Za-z]{5,}(?![\w.@'-])")
 
 
 _CONTEXTS = (

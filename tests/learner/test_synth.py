@@ -1,16 +1,24 @@
 """Generated decisions: reproducible, right by their own rules, and apart between training and evaluation."""
 
+import json
 import random
 from collections import Counter
+from collections.abc import Iterator
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from learner.replay import replay_rows
+from learner.starter import CHAT_TEMPLATE
 from learner.synth.lexicon import NOUNS_BY_SIDE, side_of
 from learner.synth.rows import generate_rows
-from learner.synth.scenarios import invent_family
-from runtime.decision import Execute, parse_decision, write_decision
+from learner.synth.scenarios import Family, invent_family
+from learner.synth.situations import Situation
+from learner.synth.utterances import mistyped
+from runtime.decision import Execute, ToolCall, parse_decision, write_decision
+from runtime.prompt import Renderer
+from runtime.settings import STARTER_MODEL
 from tools.execution import argument_errors
 
 SEEDS = st.integers(0, 100_000)
@@ -50,3 +58,103 @@ def test_a_replay_is_questions_and_refusals_and_the_same_for_the_same_seed() -> 
     assert Counter(row.truth.decision for row in rows) == {"clarify": 24, "refuse": 16}
     assert rows == replay_rows(40, 3) != replay_rows(40, 4)
     assert replay_rows(0, 3) == []
+
+
+def situations(kind: str, count: int = 40) -> Iterator[tuple[Family, Situation]]:
+    """So many of one kind, each with its family."""
+    for seed in range(count):
+        rng = random.Random(f"{kind}/{seed}")
+        family = invent_family(rng, "train", tools=(3, 5), situations=3, weights={kind: 1, "chat": 0.3})
+        yield from ((family, made) for made in family.situations if made.kind == kind)
+
+
+def calls_of(situation: Situation) -> tuple[ToolCall, ...]:
+    assert isinstance(situation.decision, Execute)
+    return situation.decision.calls
+
+
+def test_a_request_for_several_values_is_a_call_for_each_and_says_every_one() -> None:
+    seen = 0
+    for _, made in situations("each"):
+        calls = calls_of(made)
+        assert len(calls) >= 2
+        assert len({call.name for call in calls}) == 1
+        (differing,) = {key for key in calls[0].arguments if len({str(c.arguments[key]) for c in calls}) > 1}
+        assert len({str(call.arguments[differing]) for call in calls}) == len(calls)
+        seen += 1
+    assert seen > 20
+
+
+def test_what_was_served_of_two_requests_is_not_served_again() -> None:
+    endings = Counter[str]()
+    for _, made in situations("rest"):
+        served = [call["function"] for message in made.messages for call in message.get("tool_calls", ())]
+        endings[made.decision.kind] += 1
+        if isinstance(made.decision, Execute):
+            (call,) = made.decision.calls
+            assert {"name": call.name, "arguments": call.arguments} not in served
+            assert len(served) == 1
+        else:
+            assert len(served) == 2
+    assert min(endings.values()) > 5
+
+
+def test_a_call_that_goes_on_takes_its_value_from_the_result() -> None:
+    taken = 0
+    for family, made in situations("chain", 80):
+        results = [json.loads(m["content"]) for m in made.messages if m["role"] == "tool"]
+        if not isinstance(made.decision, Execute) or not results:
+            continue
+        (call,) = made.decision.calls
+        required = next(t.required for t in family.tools if t.name == call.name)
+        from_result = [
+            p.name for p in required if p.name in results[0] and call.arguments[p.name] == results[0][p.name]
+        ]
+        assert from_result
+        assert set(call.arguments) >= {p.name for p in required}
+        taken += 1
+    assert taken > 15
+
+
+def test_a_correction_changes_one_value_and_says_the_new_one() -> None:
+    seen = 0
+    for _, made in situations("corrected"):
+        (before,) = [call["function"]["arguments"] for m in made.messages for call in m.get("tool_calls", ())]
+        (call,) = calls_of(made)
+        assert set(call.arguments) == set(before)
+        assert sum(call.arguments[key] != before[key] for key in before) == 1
+        seen += 1
+    assert seen > 20
+
+
+@given(SEEDS)
+def test_a_slip_of_the_fingers_spares_values(seed: int) -> None:
+    text = "please book the hotel Frankfurter Allee for kristina@example.com"
+    wrong = mistyped(random.Random(seed), text, "Frankfurter Allee, kristina@example.com")
+    assert wrong != text or "book" in text
+    assert "Frankfurter Allee" in wrong
+    assert "kristina@example.com" in wrong
+
+
+def test_nested_arguments_days_and_quantities_occur_and_are_said() -> None:
+    nested, words = 0, Counter[str]()
+    for seed in range(300):
+        for made in invent_family(random.Random(f"nested/{seed}"), "train").situations:
+            for call in made.decision.calls if isinstance(made.decision, Execute) else ():
+                values = list(call.arguments.values())
+                nested += any(isinstance(v, dict) or (isinstance(v, list) and isinstance(v[0], dict)) for v in values)
+                words.update(v for v in values if v in ("tomorrow", "today", "next week"))
+    assert nested > 20
+    assert set(words) == {"tomorrow", "today", "next week"}
+
+
+def test_the_template_shows_the_fields_of_objects() -> None:
+    address: dict[str, Any] = {"type": "object", "properties": {"street": {"type": "string"}}, "required": ["street"]}
+    schema: dict[str, Any] = {
+        "type": "object",
+        "properties": {"to": address, "all": {"type": "array", "items": address}},
+    }
+    tool = {"type": "function", "function": {"name": "send", "description": "Sends", "parameters": schema}}
+    shown = Renderer.load(STARTER_MODEL).render([{"role": "user", "content": "hi"}], [tool]).text
+    assert "send(to?:{street*:string} all?:[{street*:string}]) Sends" in shown
+    assert (STARTER_MODEL / "chat_template.jinja").read_text() == CHAT_TEMPLATE
