@@ -466,7 +466,7 @@ def nested_parameter(rng: random.Random, required: bool, taken: set[str]) -> Par
     parts: dict[str, Parameter] = {}
     count = rng.choice((2, 2, 3))
     while len(parts) < count:
-        part = plain_parameter(rng, rng.random() < 0.8, set(parts))
+        part = plain_parameter(rng, not parts or rng.random() < 0.7, set(parts))
         if part.is_plain:
             parts[part.name] = part
     names = ("address", "contact", "options", "filter", "item", "range", "settings", "details", "budget", "size")

@@ -51,7 +51,7 @@ WEIGHTS: dict[str, float] = {
     "several": 4,
     "each": 5,
     "rest": 3,
-    "chain": 4,
+    "chain": 7,
     "corrected": 3,
     "next": 5,
     "restated": 4,
