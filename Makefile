@@ -59,7 +59,7 @@ test: check vllm browser mcp agentdojo clients js
 	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile $(ARGS)
 
 bench: setup
-	$(BIN)/python -m bench $(ARGS)
+	$(BIN)/python -m bench $(or $(ARGS),embedded)
 
 # HONE_KILLS=15, HONE_INJECTIONS=24, HONE_TENANT_OPERATIONS=300, HONE_FUZZED_CASES=2500 and HONE_TURNS=200 are what `make test` does
 faults: setup agentdojo

@@ -18,13 +18,18 @@ UP_WITHIN_S = 240.0
 
 
 @contextmanager
-def vllm_server(log: Path) -> Iterator[str]:
-    """Base URL of a vLLM server of its own, ended with all its processes."""
+def vllm_server(log: Path, *, seats: int = 16, eager: bool = True) -> Iterator[str]:
+    """Base URL of a vLLM server of its own, ended with all its processes.
+
+    Args:
+        seats: requests that it decodes at once.
+        eager: whether it is up sooner, and slower.
+    """
     assert VLLM_PYTHON.exists(), f"no vLLM at {VLLM_PYTHON}: run `make vllm`"
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    limits = ["--max-model-len", "512", "--max-loras", "4", "--max-lora-rank", "16", "--max-num-seqs", "16"]
+    limits = ["--max-model-len", "512", "--max-loras", "4", "--max-lora-rank", "16", "--max-num-seqs", str(seats)]
     command = [
         str(VLLM_PYTHON),
         "-m",
@@ -34,7 +39,8 @@ def vllm_server(log: Path) -> Iterator[str]:
         "--dtype",
         "float32",
     ]
-    command += ["--enable-lora", *limits, "--host", "127.0.0.1", "--port", str(port), "--enforce-eager"]
+    command += ["--enable-lora", *limits, "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--enforce-eager"] if eager else []
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("VIRTUAL_ENV", "PYTHON"))} | {
         "VLLM_CPU_KVCACHE_SPACE": "1",
         "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True",
