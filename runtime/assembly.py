@@ -36,7 +36,7 @@ from runtime.agent.threads import HeadStore, Threads
 from runtime.agent.turn_request import WhenBusy
 from runtime.agent.turns import Turns
 from runtime.approvals.store import ApprovalStore
-from runtime.database import open_database
+from runtime.database import close_database, open_database
 from runtime.erasure import Erasure
 from runtime.errors import StoreError, UnknownAdapter, told
 from runtime.outbound import open_outbound
@@ -130,7 +130,7 @@ async def open_services(stack: AsyncExitStack, settings: Settings, given: Given)
     engine = given.engine
     if engine is None:
         engine = await asyncio.to_thread(open_database, settings.database)
-        stack.callback(engine.dispose)
+        stack.push_async_callback(close_database, engine)
     serving = await _open_serving(stack, settings, engine, given.policy)
     presence = await asyncio.to_thread(open_presence, stack, settings, engine)
     tools = await _open_tools(stack, settings, engine, given, presence)

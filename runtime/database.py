@@ -5,6 +5,7 @@ work in; they turn a driver's errors into `StoreError`. SQLite and PostgreSQL ru
 them (locking, upserts, time zones) is settled here and nowhere else.
 """
 
+import asyncio
 import json
 import math
 import sqlite3
@@ -27,6 +28,7 @@ from alembic.util import CommandError
 from sqlalchemy import event, exc
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, Connection, Engine, make_url
+from sqlalchemy.pool import QueuePool
 
 from runtime.errors import DatabaseTooNew, StoreError
 from tools.tenancy import acting, guard
@@ -34,6 +36,9 @@ from tools.transactions import READ_ONLY, snapshot
 
 BUSY_TIMEOUT_S = 30.0
 """How long a SQLite writer waits for another one."""
+
+_CLOSING_LIMIT_S = 5.0
+"""How long `close_database` waits."""
 
 _MIGRATION_LOCK = 0x686F6E65
 """Key of PostgreSQL's advisory lock, so that two servers starting at once migrate one after the other."""
@@ -100,6 +105,17 @@ def open_database(url: str, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Engine
         engine.dispose()
         raise
     return engine
+
+
+async def close_database(engine: Engine) -> None:
+    """Threads outlive the tasks that began them, so what they are at is waited for: a connection that comes back to a closed pool
+    is closed by nobody."""
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + _CLOSING_LIMIT_S
+    assert isinstance(engine.pool, QueuePool)
+    while engine.pool.checkedout() and clock() < deadline:
+        await asyncio.sleep(0.01)
+    engine.dispose()
 
 
 @contextmanager

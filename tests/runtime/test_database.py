@@ -1,9 +1,11 @@
 """Opening, migrating and refusing databases."""
 
+import asyncio
 import base64
 import threading
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -21,7 +23,7 @@ import runtime.policy.deployment
 import runtime.report.measurements
 import runtime.traces.tables
 import tools.tables
-from runtime.database import UtcDateTime, dump_json, open_database, reading, writing
+from runtime.database import UtcDateTime, close_database, dump_json, open_database, reading, writing
 from runtime.errors import DatabaseTooNew, StoreError
 from tools.master_keys import GivenKeys
 from tools.secret_bounds import Bounds
@@ -242,3 +244,26 @@ def test_a_reader_sees_one_moment_while_another_writes(engine: sa.Engine) -> Non
 def test_json_that_has_no_form_is_kept_as_text() -> None:
     assert dump_json({"a": [float("nan"), 1.5]}) == '{"a": ["nan", 1.5]}'
     assert dump_json("a\0\ud800") == '"a\\u0000\\ud800"'
+
+
+async def test_a_database_is_closed_when_the_threads_that_are_at_it_are_done(engine: sa.Engine) -> None:
+    held: list[Any] = []
+    done = threading.Event()
+
+    def read() -> None:
+        with reading(engine) as connection:
+            held.append(connection.connection.driver_connection)
+            connection.execute(sa.text("SELECT 1"))
+            done.wait(10)
+
+    at_it = asyncio.create_task(asyncio.to_thread(read))
+    while not held:
+        await asyncio.sleep(0.01)
+    at_it.cancel()  # the task is over, the thread is not
+    closing = asyncio.create_task(close_database(engine))
+    await asyncio.sleep(0.05)
+    assert not closing.done()
+    done.set()
+    await closing
+    with pytest.raises(Exception, match="closed"):
+        held[0].execute("SELECT 1")
