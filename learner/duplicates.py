@@ -16,7 +16,7 @@ NEAR = 90
 """Per cent of characters in common (`rapidfuzz.fuzz.ratio`) from which two requests count as one."""
 LEAST_WORDS = 5
 """Of a request that tells something by itself."""
-_CHUNK = 1_000
+CHUNK = 1_000
 """Rows of one comparison, which takes so many times the others' number of bytes."""
 _SPACE = re.compile(r"\W+")
 
@@ -31,14 +31,14 @@ class Duplicate:
     """Per cent; 100: the words are the same."""
 
 
-def between(rows: Sequence[Row], others: Sequence[Row]) -> list[Duplicate]:
+def between(rows: Sequence[Row], others: Sequence[Row], *, chunk: int = CHUNK) -> list[Duplicate]:
     """Rows that some row of another set is like, each with the one that it is most like, in the order of `rows`."""
-    return list(_alike(rows, others, only_before=False))
+    return list(_alike(rows, others, chunk, only_before=False))
 
 
 def within(rows: Sequence[Row]) -> list[Duplicate]:
     """Rows that an earlier one of the same set is like."""
-    return list(_alike(rows, rows, only_before=True))
+    return list(_alike(rows, rows, CHUNK, only_before=True))
 
 
 def without(rows: Sequence[Row], duplicates: Sequence[Duplicate]) -> list[Row]:
@@ -47,17 +47,17 @@ def without(rows: Sequence[Row], duplicates: Sequence[Duplicate]) -> list[Row]:
     return [row for row in rows if row.extra_info["id"] not in gone]
 
 
-def _alike(rows: Sequence[Row], others: Sequence[Row], *, only_before: bool) -> Iterator[Duplicate]:
+def _alike(rows: Sequence[Row], others: Sequence[Row], chunk: int, *, only_before: bool) -> Iterator[Duplicate]:
     texts, known = [said_in(row) for row in rows], [said_in(row) for row in others]
-    for start in range(0, len(rows), _CHUNK):
-        chunk = texts[start : start + _CHUNK]
-        likeness = process.cdist(chunk, known, scorer=fuzz.ratio, score_cutoff=NEAR, dtype="uint8", workers=-1)
+    for start in range(0, len(rows), chunk):
+        part = texts[start : start + chunk]
+        likeness = process.cdist(part, known, scorer=fuzz.ratio, score_cutoff=NEAR, dtype="uint8", workers=-1)
         for i, scores in enumerate(likeness):
             number = start + i
             found = [
                 int(j)
                 for j in scores.nonzero()[0]
-                if (not only_before or j < number) and _counts(rows[number], others[int(j)], chunk[i])
+                if (not only_before or j < number) and _counts(rows[number], others[int(j)], part[i])
             ]
             if found:
                 best = max(found, key=lambda j: (int(scores[j]), -j))

@@ -27,6 +27,7 @@ from langgraph.checkpoint.base import (
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.sqlite import SqliteSaver
 from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from runtime.database import reading, writing
 from runtime.errors import StoreError
@@ -230,6 +231,8 @@ def _move(connection: Any, before: Path) -> None:
 
 
 def _set_up_postgres(engine: Engine) -> None:
+    from psycopg import Error
+
     make = _postgres_saver()
     try:
         with engine.connect() as connection:
@@ -247,9 +250,7 @@ def _set_up_postgres(engine: Engine) -> None:
                 make(_driver(connection)).setup()
             finally:
                 connection.execute(_UNLOCK)
-    except Exception as e:
-        if isinstance(e, StoreError):
-            raise
+    except (Error, SQLAlchemyError) as e:
         shown = engine.url.render_as_string(hide_password=True)
         raise StoreError(
             f"cannot keep thread checkpoints in {shown}: {e}; check that the database runs and that this user may make tables"

@@ -4,12 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pytest
 from typer.testing import CliRunner
 
 from hone.__main__ import app
 from learner.coverage import coverage_of, kind_of
 from learner.duplicates import between, within, without
+from learner.errors import BadRows
 from learner.row_files import read_rows, write_rows
 from learner.rows import Row
 
@@ -50,10 +50,9 @@ def test_repeated_requests_are_found_whatever_their_tools_and_short_ones_by_thei
     assert [r.extra_info["id"] for r in without(ROWS, within(ROWS))] == ["a", "d", "e", "f"]
 
 
-def test_rows_are_held_against_another_set_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("learner.duplicates._CHUNK", 2)
+def test_rows_are_held_against_another_set_in_parts() -> None:
     others = [row("x", "Please book a room in Oslo for the first of January"), row("y", "thanks")]
-    assert [(d.row, d.of) for d in between(ROWS, others)] == [("a", "x"), ("b", "x"), ("c", "x")]
+    assert [(d.row, d.of) for d in between(ROWS, others, chunk=2)] == [("a", "x"), ("b", "x"), ("c", "x")]
     assert between(ROWS, []) == []
     assert between([], others) == []
 
@@ -88,5 +87,6 @@ def test_rows_of_one_id_are_refused_with_the_id(tmp_path: Path) -> None:
     file = tmp_path / "twice.jsonl"
     write_rows(file, [ROWS[0], ROWS[0]])
     done = CliRunner().invoke(app, ["data", "distinct", str(file), "--out", str(tmp_path / "out.jsonl")])
-    assert done.exit_code != 0
+    assert isinstance(done.exception, BadRows)
+    assert f"{file}: the id 'a' is there before" in str(done.exception)
     assert not (tmp_path / "out.jsonl").exists()

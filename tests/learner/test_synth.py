@@ -131,9 +131,10 @@ def test_a_correction_changes_one_value_and_says_the_new_one() -> None:
 def test_a_slip_of_the_fingers_spares_values(seed: int) -> None:
     text = "please book the hotel Frankfurter Allee for kristina@example.com"
     wrong = mistyped(random.Random(seed), text, "Frankfurter Allee, kristina@example.com")
-    assert wrong != text or "book" in text
-    assert "Frankfurter Allee" in wrong
-    assert "kristina@example.com" in wrong
+    assert wrong != text
+    assert wrong.endswith("Frankfurter Allee for kristina@example.com")
+    differing = [a for a, b in zip(text.split(), wrong.split(), strict=True) if a != b]
+    assert differing in (["please"], ["hotel"])
 
 
 def test_nested_arguments_days_and_quantities_occur_and_are_said() -> None:

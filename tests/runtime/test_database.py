@@ -248,21 +248,21 @@ def test_json_that_has_no_form_is_kept_as_text() -> None:
 
 async def test_a_database_is_closed_when_the_threads_that_are_at_it_are_done(engine: sa.Engine) -> None:
     held: list[Any] = []
-    done = threading.Event()
+    began, done = threading.Event(), threading.Event()
 
     def read() -> None:
         with reading(engine) as connection:
             held.append(connection.connection.driver_connection)
             connection.execute(sa.text("SELECT 1"))
+            began.set()
             done.wait(10)
 
     at_it = asyncio.create_task(asyncio.to_thread(read))
-    while not held:
-        await asyncio.sleep(0.01)
+    assert await asyncio.to_thread(began.wait, 10)
     at_it.cancel()  # the task is over, the thread is not
     closing = asyncio.create_task(close_database(engine))
-    await asyncio.sleep(0.05)
-    assert not closing.done()
+    finished, _ = await asyncio.wait([closing], timeout=0.05)
+    assert not finished
     done.set()
     await closing
     with pytest.raises(Exception, match="closed"):

@@ -2,16 +2,18 @@
 
 import uuid
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
 from runtime.agent.tables import thread_heads
+from runtime.agent.thread_checkpoints import open_thread_checkpoints
 from runtime.approvals.schema import Ask, Verdict, Why
 from runtime.approvals.store import ApprovalStore
 from runtime.approvals.tables import approvals
 from runtime.erasure import Erased, Erasure
-from runtime.errors import ThreadBusy, ThreadNotFound
+from runtime.errors import StoreError, ThreadBusy, ThreadNotFound
 from runtime.traces.schema import Verdict as Proof
 from runtime.traces.schema import VerdictOutcome, call_prefix
 from runtime.traces.store import TraceStore
@@ -36,11 +38,8 @@ class Checkpoints:
 
     def __init__(self) -> None:
         self.forgotten: list[str] = []
-        self.fault: Exception | None = None
 
     def forget(self, connection: sa.Connection, thread_id: str) -> None:
-        if self.fault is not None:
-            raise self.fault
         self.forgotten.append(thread_id)
 
 
@@ -124,18 +123,30 @@ def test_a_thread_with_an_open_call_stays_and_the_call_is_named(
     assert erasure.erase("mine").calls == 1
 
 
-def test_an_erasure_that_was_cut_short_has_changed_nothing(
-    engine: sa.Engine, erasure: Erasure, checkpoints: Checkpoints, journal: Journal
-) -> None:
+def test_an_erasure_that_was_cut_short_has_changed_nothing(engine: sa.Engine, journal: Journal) -> None:
+    kept = open_thread_checkpoints(engine, Path("there is none"))
+    erasure = Erasure(engine, kept.forget)
     ended(journal, talk(engine, journal, "mine"))
+    with engine.begin() as connection:
+        row = "INSERT INTO checkpoints (thread_id, checkpoint_id, checkpoint) VALUES ('mine', 'c', '{}')"
+        connection.execute(sa.text(row))
     before = counts(engine)
-    checkpoints.fault = OSError("the disk is full")
-    with pytest.raises(OSError, match="the disk is full"):
+    with engine.begin() as connection:  # it fails once the checkpoints, the calls and the approvals are gone
+        connection.execute(sa.text("ALTER TABLE thread_heads RENAME TO hidden"))
+        connection.execute(sa.text("CREATE VIEW thread_heads AS SELECT DISTINCT * FROM hidden"))
+    with pytest.raises(StoreError):
         erasure.erase("mine")
-    assert counts(engine) == before
-    checkpoints.fault = None
+    with engine.begin() as connection:
+        connection.execute(sa.text("DROP VIEW thread_heads"))
+        connection.execute(sa.text("ALTER TABLE hidden RENAME TO thread_heads"))
+    assert (counts(engine), checkpoints_left(engine)) == (before, 1)
     assert erasure.erase("mine").traces == 1
-    assert set(counts(engine).values()) == {0}
+    assert (set(counts(engine).values()), checkpoints_left(engine)) == ({0}, 0)
+
+
+def checkpoints_left(engine: sa.Engine) -> int | None:
+    with engine.connect() as connection:
+        return connection.scalar(sa.text("SELECT count(*) FROM checkpoints"))
 
 
 def test_a_thread_of_many_turns_is_erased_and_one_whose_calls_begin_alike_is_not(
