@@ -91,6 +91,7 @@ class ThreadCheckpoints(BaseCheckpointSaver[str]):
         return self._versions.get_next_version(current, channel)
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """Raises: StoreError."""
         return await asyncio.to_thread(self._read, lambda saver: saver.get_tuple(config))
 
     async def alist(
@@ -231,8 +232,6 @@ def _move(connection: Any, before: Path) -> None:
 
 
 def _set_up_postgres(engine: Engine) -> None:
-    from psycopg import Error
-
     make = _postgres_saver()
     try:
         with engine.connect() as connection:
@@ -250,7 +249,7 @@ def _set_up_postgres(engine: Engine) -> None:
                 make(_driver(connection)).setup()
             finally:
                 connection.execute(_UNLOCK)
-    except (Error, SQLAlchemyError) as e:
+    except (SQLAlchemyError, engine.dialect.loaded_dbapi.Error) as e:
         shown = engine.url.render_as_string(hide_password=True)
         raise StoreError(
             f"cannot keep thread checkpoints in {shown}: {e}; check that the database runs and that this user may make tables"

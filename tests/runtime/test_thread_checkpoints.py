@@ -15,6 +15,9 @@ from langgraph.graph import END, START, StateGraph
 from runtime.agent.history import checkpoint_at
 from runtime.agent.thread_checkpoints import PAGE, ThreadCheckpoints, open_thread_checkpoints
 from runtime.database import open_database, together, writing
+from runtime.errors import StoreError
+from runtime.prompt import Renderer
+from tests.runtime.agent_parts import running_agent
 
 NOWHERE = Path("there is none")
 
@@ -103,6 +106,47 @@ async def test_a_long_history_is_read_page_by_page_newest_first(checkpoints: Thr
     ]
     assert found == list(range(2 * PAGE + 3, 0, -1))
     assert len([each async for each in checkpoints.alist(checkpoint_at("a"), limit=PAGE + 1)]) == PAGE + 1
+
+
+async def test_what_the_database_will_not_take_or_give_is_a_failure_of_the_store(
+    engine: sa.Engine, checkpoints: ThreadCheckpoints
+) -> None:
+    await count(checkpoints, "a", 1)
+    held = checkpoints.take("a")
+    rename(engine, "checkpoints", "hidden")
+    with pytest.raises(StoreError, match="checkpoints"):
+        checkpoints.write(held)
+    with pytest.raises(StoreError, match="checkpoints"):
+        await number(checkpoints, "a")
+    rename(engine, "hidden", "checkpoints")
+    checkpoints.write(held)
+    assert await number(checkpoints, "a") == 2
+
+
+def rename(engine: sa.Engine, table: str, name: str) -> None:
+    with engine.begin() as connection:
+        connection.execute(sa.text(f"ALTER TABLE {table} RENAME TO {name}"))
+
+
+async def test_a_turn_whose_checkpoint_was_not_taken_is_answered_and_written_later(
+    tmp_path: Path, renderer: Renderer
+) -> None:
+    engine = open_database(f"sqlite:///{tmp_path / 'hone.db'}")
+
+    def hide(*_: Any) -> str:
+        rename(engine, "checkpoints", "hidden")
+        return "Hello."
+
+    async with running_agent(tmp_path, renderer, [hide, "Bye."]) as agent:
+        result = await agent.say("hi", thread="t")
+        assert result.reply.text == "Hello."
+        assert agent.recorder.traces == []
+        rename(engine, "hidden", "checkpoints")
+        await agent.turns.write_late()
+        assert [trace.id for trace in agent.recorder.traces] == [result.trace.id]
+        await agent.say("and now", thread="t")
+        assert "Hello." in agent.last_prompt
+    engine.dispose()
 
 
 async def test_a_forgotten_thread_leaves_the_others(engine: sa.Engine, checkpoints: ThreadCheckpoints) -> None:
