@@ -189,10 +189,8 @@ def _classified(engine: Engine) -> Iterator[None]:
         yield
     except exc.IntegrityError as e:
         raise StoreError(f"refused, since it contradicts what is stored: {_cause(e)}; nothing was changed") from e
-    except (
-        exc.DBAPIError,
-        engine.dialect.loaded_dbapi.Error,
-    ) as e:  # the latter of what LangGraph does on the connection itself
+    # LangGraph's savers work on the driver's own connection, whose errors come as they are
+    except (exc.DBAPIError, engine.dialect.loaded_dbapi.Error) as e:
         shown = engine.url.render_as_string(hide_password=True)
         raise StoreError(
             f"the database {shown} failed: {_cause(e)}; check that it is running and undamaged, that nothing else "
