@@ -1,7 +1,8 @@
 """`python -m bench.embedded`: the embedded policy beside plain `transformers.generate` and vLLM built for CPU.
 
 Same model, same prompts, greedy, in one run: new tokens per second at 1, 8 and 32 requests at once, on the base and with an adapter
-(rank 8, PEFT's for `generate`). Each size is played a few times, the three in turns; printed are the medians.
+(rank 8, PEFT's for `generate`). Each size is played a few times, the three in turns, with other prompts each time, for two of them
+remember what they have read; printed are the medians.
 """
 
 import argparse
@@ -74,10 +75,10 @@ def of_policy(policy: Policy, runner: asyncio.Runner) -> Run:
     return lambda batch, on_adapter: runner.run(sample(batch, ADAPTER if on_adapter else None))
 
 
-def measure(runs: dict[str, Run], batch: Prompts, on_adapter: bool, rounds: int) -> dict[str, float]:
-    """Tokens per second of each."""
+def measure(runs: dict[str, Run], batches: Sequence[Prompts], on_adapter: bool) -> dict[str, float]:
+    """Tokens per second of each, the first batch not counted."""
     found: dict[str, list[float]] = {name: [] for name in runs}
-    for number in range(rounds + 1):  # the first is not counted
+    for number, batch in enumerate(batches):
         for name, run in runs.items():
             started = time.perf_counter()
             tokens = run(batch, on_adapter)
@@ -112,7 +113,8 @@ def main() -> None:
         limit = min(policy.context_length for policy in policies.values())
         for on_adapter in (False, True):
             for size in SIZES:
-                rates = measure(runs, prompts(size, renderer, limit), on_adapter, given.rounds)
+                asked = prompts(size * (given.rounds + 1), renderer, limit)
+                rates = measure(runs, [asked[i : i + size] for i in range(0, len(asked), size)], on_adapter)
                 rows.append(
                     {"weights": "adapter" if on_adapter else "base", "requests": size, "tokens_per_second": rates}
                 )

@@ -8,7 +8,8 @@ prolonged from any checkpoint. Muon moves the matrices, AdamW the rest.
 With `--processes N` each of N processes takes every N-th family and the gradients are averaged: on a few cores one thread each is
 about twice as fast as two threads in one process.
 
-A run is resumed by naming the same `--run` folder: data, optimiser and step continue where the checkpoint left off.
+A run is resumed by naming the same `--run` folder: data, optimiser and step continue where the checkpoint left off. `loss.jsonl`
+in it has loss and speed, `loss.png` the loss as a picture.
 """
 
 import argparse
@@ -32,6 +33,7 @@ from torch.multiprocessing.spawn import spawn
 from torch.utils.data import DataLoader, IterableDataset
 
 from learner.branched import Branches, use_branched_attention
+from learner.loss_curve import draw_loss
 from learner.row_files import read_rows
 from learner.starter import SIZES, VOCABULARY, build_model, train_tokenizer
 from learner.synth.borrowed import Borrowed
@@ -264,8 +266,10 @@ def _decision_stage(
         if rank == 0 and step % arguments.save_every == 0:
             save_checkpoint(arguments.run, trainer, step, family)
             export(trainer.model, renderer, arguments.run / "latest")
+            draw_loss(arguments.run / "loss.jsonl", arguments.run / "loss.png")
     if rank == 0:
         save_checkpoint(arguments.run, trainer, step, family)
+        draw_loss(arguments.run / "loss.jsonl", arguments.run / "loss.png")
 
 
 class _LossLog:

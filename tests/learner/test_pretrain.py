@@ -1,11 +1,14 @@
-"""Pretraining in several processes leaves none behind."""
+"""Pretraining: what becomes of a run that is killed."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
 
 PARENT = """
 import os
@@ -51,3 +54,34 @@ def _is_zombie(pid: int) -> bool:
     """Ended, but not yet collected by whoever adopted it."""
     with open(f"/proc/{pid}/stat") as stat:
         return stat.read().rsplit(")", 1)[1].split()[0] == "Z"
+
+
+def test_a_run_that_was_cut_off_goes_on_to_the_same_model(tmp_path: Path) -> None:
+    straight, cut = tmp_path / "straight", tmp_path / "cut"
+    pretrain(straight)
+    pretrain(cut, cut_at=2)
+    pretrain(cut)
+    assert logged(cut) == logged(straight)
+    weights = [(run / "out" / "model.safetensors").read_bytes() for run in (straight, cut)]
+    assert weights[0] == weights[1]
+    assert (cut / "loss.png").read_bytes().startswith(b"\x89PNG")
+
+
+def pretrain(run: Path, *, cut_at: int | None = None) -> None:
+    """Four steps on from the checked-in starter; `cut_at`: killed a step after that many were saved."""
+    sizes = "--init models/starter --batch 1 --slots 1 --threads 1 --no-compile"
+    steps = "--steps 4 --warmup 1 --decay 4 --save-every 2 --log-every 1"
+    folders = ["--run", str(run), "--out", str(run / "out")]
+    command = [sys.executable, "-m", "learner.pretrain", *folders, *sizes.split(), *steps.split()]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if cut_at is not None and f'"step": {cut_at + 1},' in line:
+                process.kill()
+    assert (process.returncode == 0) == (cut_at is None)
+
+
+def logged(run: Path) -> dict[int, float]:
+    """Step → loss."""
+    entries = [json.loads(line) for line in (run / "loss.jsonl").read_text().splitlines()]
+    return {entry["step"]: entry["loss"] for entry in entries}

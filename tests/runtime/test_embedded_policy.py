@@ -61,7 +61,7 @@ async def test_requests_that_come_and_go_between_steps_get_what_they_would_get_a
     assert [answer.token_ids for answer in answers] == [expected(model, prompt) for prompt in asked]
 
 
-OTHERS = {
+KINDS = {
     "absolute positions": GPT2Config(vocab_size=402, n_positions=256, n_embd=64, n_layer=2, n_head=2),
     "sliding windows": Qwen2Config(
         vocab_size=402,
@@ -75,17 +75,34 @@ OTHERS = {
         sliding_window=16,
         max_window_layers=1,
     ),
+    "shared keys, a head of its own": Qwen2Config(
+        vocab_size=402,
+        hidden_size=72,
+        intermediate_size=40,
+        num_hidden_layers=3,
+        num_attention_heads=6,
+        num_key_value_heads=2,
+        max_position_embeddings=256,
+        rms_norm_eps=1e-2,
+        tie_word_embeddings=False,
+    ),
 }
 
 
-@pytest.mark.parametrize("kind", OTHERS)
-async def test_models_of_other_kinds_are_batched_as_truly(kind: str, tiny_model: Path) -> None:
+def build(kind: str) -> Any:
+    """A model of random weights, among them its norms' and biases'."""
     torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(OTHERS[kind]).eval()
+    model = AutoModelForCausalLM.from_config(KINDS[kind]).eval()
     with torch.no_grad():
         for weight in model.parameters():
-            weight.mul_(8 if weight.dim() == 2 else 1)
+            weight.mul_(8) if weight.dim() == 2 else weight.add_(torch.randn_like(weight) * 0.2)
     model.generation_config.eos_token_id = model.generation_config.pad_token_id = 2
+    return model
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_models_of_other_kinds_are_batched_as_truly(kind: str, tiny_model: Path) -> None:
+    model = build(kind)
     asked = prompts(12)
     alone = [expected(model, prompt) for prompt in asked]
     policy = EmbeddedPolicy(model, AutoTokenizer.from_pretrained(tiny_model), name=kind)
@@ -350,9 +367,9 @@ def break_on_399(model: Any, args: Any, kwargs: dict[str, Any]) -> None:
 
 
 async def test_a_model_that_fails_ends_the_request_and_not_the_policy(tiny_model: Path) -> None:
-    model: Any = AutoModelForCausalLM.from_pretrained(tiny_model)
+    model = build("absolute positions")
     model.register_forward_pre_hook(break_on_399, with_kwargs=True)
-    policy = EmbeddedPolicy(model, AutoTokenizer.from_pretrained(tiny_model), name=str(tiny_model))
+    policy = EmbeddedPolicy(model, AutoTokenizer.from_pretrained(tiny_model), name="gpt2")
     with pytest.raises(PolicyUnavailable, match="out of memory"):
         await policy.sample([5, 399], GREEDY)
     with pytest.raises(PolicyUnavailable, match="out of memory"):

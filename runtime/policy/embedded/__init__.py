@@ -1,7 +1,7 @@
 """The policy in process: torch, a Hugging Face causal LM and PEFT adapters, fit for a laptop's CPU.
 
-`policy` is what the rest of hone sees; `worker` is the thread that owns the model; `batch` is the arithmetic of
-sampling many requests at once; `residency` keeps the adapters. Torch is imported here and nowhere else in the runtime.
+`policy` is what the rest of hone sees; `worker` is the thread that owns the model; `decoder` is how rows decode together, any
+model's in `padded`, small ones' in `fused`; `residency` keeps the adapters. Torch is imported here and nowhere else in the runtime.
 """
 
 from runtime.policy.embedded.policy import EmbeddedPolicy

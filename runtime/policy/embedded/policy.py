@@ -18,9 +18,11 @@ from runtime.errors import PolicyError, PromptTooLong, UnknownModel
 from runtime.policy.adapter_files import AdapterFiles, NameRegister, read_adapter
 from runtime.policy.base import Completion, PolicyLoad, SamplingParams
 from runtime.policy.base_files import local_folder
-from runtime.policy.embedded.batch import Row, Sampled, decode_together, score
 from runtime.policy.embedded.constraint import Grammars
+from runtime.policy.embedded.decoder import decode_together
 from runtime.policy.embedded.residency import ResidentAdapters
+from runtime.policy.embedded.rows import Row, Sampled
+from runtime.policy.embedded.scoring import score
 from runtime.policy.embedded.worker import Task, Worker
 from runtime.policy.manifest import digest_model
 
@@ -48,8 +50,8 @@ class EmbeddedPolicy:
         self._grammars = Grammars(tokenizer, vocabulary=self._vocabulary, stop_ids=self._stop_ids)
         self._base_sha256: str | None = None
         self._register = NameRegister()
-        self._adapters = ResidentAdapters(model, model=name, limit=max_adapters)
-        self._worker = Worker(self._adapters, stop_ids=self._stop_ids, threads=threads)
+        self._adapters = ResidentAdapters(model, model=name, limit=max_adapters, stop_ids=self._stop_ids)
+        self._worker = Worker(self._adapters, threads=threads)
 
     @classmethod
     def load(
@@ -112,7 +114,7 @@ class EmbeddedPolicy:
         waiting = await asyncio.to_thread(rows)
         if not waiting:
             return []
-        sampled = await self._do(lambda: decode_together(self._adapters.activate(adapter), waiting, self._stop_ids))
+        sampled = await self._do(lambda: decode_together(self._adapters.decoder(adapter), waiting))
         return [self._completion(one, adapter) for one in sampled]
 
     async def score(

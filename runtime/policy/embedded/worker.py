@@ -1,14 +1,14 @@
 """The thread that owns the model: nothing else touches it.
 
 Requests come in through a queue. Each round takes in what has arrived, reads the prompts of one group of newcomers, and
-takes one decoding step with every running batch; so a newcomer waits for a step, not for an answer. There is one batch
+takes one decoding step with all that run; so a newcomer waits for a step, not for an answer. There is one decoder
 per adapter in use. Loading, unloading and scoring run between rounds.
 """
 
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,8 +17,9 @@ import torch
 
 from runtime.errors import PolicyError, PolicyUnavailable
 from runtime.policy.base import PolicyLoad
-from runtime.policy.embedded.batch import Batch, Row
+from runtime.policy.embedded.decoder import Decoder
 from runtime.policy.embedded.residency import ResidentAdapters, unknown_adapter
+from runtime.policy.embedded.rows import Row
 
 MAX_ROWS = 48
 """Requests that decode at the same time; others wait."""
@@ -41,19 +42,17 @@ class Worker:
         self,
         adapters: ResidentAdapters,
         *,
-        stop_ids: frozenset[int],
         threads: int | None,
         max_rows: int = MAX_ROWS,
         max_prefill_tokens: int = MAX_PREFILL_TOKENS,
     ) -> None:
         self._adapters = adapters
-        self._stop_ids = stop_ids
         self._threads = threads
         self._max_rows = max_rows
         self._max_prefill_tokens = max_prefill_tokens
         self._inbox: queue.SimpleQueue[Row | Task | None] = queue.SimpleQueue()
         self._waiting: deque[Row] = deque()
-        self._batches: dict[str | None, list[Batch]] = {}
+        self._decoders: dict[str | None, Decoder] = {}
         self._running = 0
         self._leaving: dict[str, list[Future[Any]]] = {}
         self._closed = False
@@ -100,8 +99,8 @@ class Worker:
                 while self._take_in():
                     self._admit()
                     self._running = self._count_running()
-                    for adapter in list(self._batches):
-                        self._decode(adapter)
+                    for adapter in self._in_use():
+                        self._step(adapter)
                     self._running = self._count_running()
                     self._let_go()
         finally:
@@ -109,7 +108,7 @@ class Worker:
 
     def _take_in(self) -> bool:
         """Takes what has arrived, waiting when there is nothing else to do; False: stop."""
-        idle = not self._waiting and not self._batches
+        idle = not self._waiting and not self._count_running()
         while True:
             try:
                 item = self._inbox.get(block=idle)
@@ -121,7 +120,7 @@ class Worker:
             if isinstance(item, Task):
                 _settle(item.future, item.run)
                 self._let_go()
-                if self._waiting or self._batches:
+                if self._waiting or self._count_running():
                     return True  # tasks without pause must not hold up the running requests
             elif item.adapter is not None and item.adapter not in self.names:
                 _fail(item.future, unknown_adapter(item.adapter, self.names))
@@ -146,60 +145,51 @@ class Worker:
                 rest.append(row)
         self._waiting = rest
         if group:
-            try:
-                batch = Batch(self._adapters.activate(group[0].adapter), group, self._stop_ids)
-            except Exception as e:  # as in `_decode`
-                _fail_rows(group, e)
-                return
-            self._batches.setdefault(group[0].adapter, []).append(batch)
+            self._read(group)
+
+    def _in_use(self) -> set[str | None]:
+        return {adapter for adapter, decoder in self._decoders.items() if decoder.rows}
 
     def _count_running(self) -> int:
-        return sum(len(batch.rows) for batches in self._batches.values() for batch in batches)
+        return sum(len(decoder.rows) for decoder in self._decoders.values())
 
-    def _decode(self, adapter: str | None) -> None:
-        """One step with every batch of an adapter; for a new batch that is reading its prompts."""
-        for batch in list(self._batches[adapter]):
-            rows = list(batch.rows)
-            try:
-                self._adapters.activate(adapter)
-                ended = batch.step()
-            # Torch reports lack of memory, bad kernels and the like as errors of many kinds; they end these requests,
-            # not the worker.
-            except Exception as e:
-                self._batches[adapter].remove(batch)
-                _fail_rows(rows, e)
-                continue
-            for row in ended:
-                _give(row.future, (tuple(row.token_ids), tuple(row.logprobs), row.phases()))
-        running = [batch for batch in self._batches.pop(adapter) if batch.rows]
-        merged = self._merge(running) if running else []
-        if merged:
-            self._batches[adapter] = merged
+    def _read(self, rows: Sequence[Row]) -> None:
+        """The prompts of some newcomers of one adapter."""
+        adapter, running = rows[0].adapter, ()
+        try:
+            if adapter not in self._decoders:
+                self._decoders[adapter] = self._adapters.decoder(adapter)
+            running = self._decoders[adapter].rows
+            ended = self._decoders[adapter].admit(rows)
+        # Torch reports lack of memory, bad kernels and the like as errors of many kinds; they end these requests, not the worker.
+        except Exception as e:
+            _fail_rows([row for row in rows if row not in running], e)
+        else:
+            _answer(ended)
 
-    def _merge(self, batches: list[Batch]) -> list[Batch]:
-        """One batch of all, where their caches allow it."""
-        first, *others = batches
-        if not first.can_merge:
-            return batches
-        for other in others:
-            rows = [*first.rows, *other.rows]
-            try:
-                first.merge(other)
-            except Exception as e:  # as in `_decode`
-                _fail_rows(rows, e)
-                return []
-        return [first]
+    def _step(self, adapter: str | None) -> None:
+        """One token more for each running row of an adapter."""
+        decoder = self._decoders[adapter]
+        rows = list(decoder.rows)
+        try:
+            ended = decoder.step()
+        except Exception as e:  # as in `_read`
+            del self._decoders[adapter]
+            _fail_rows(rows, e)
+        else:
+            _answer(ended)
 
     def _let_go(self) -> None:
         """Unloads the adapters that are leaving and that no request uses any more."""
-        used = set(self._batches) | {row.adapter for row in self._waiting}
+        used = self._in_use() | {row.adapter for row in self._waiting}
         for name in [name for name in self._leaving if name not in used]:
+            self._decoders.pop(name, None)
             self._adapters.unload(name)
             for future in self._leaving.pop(name):
                 _give(future, None)
 
     def _fail_all(self) -> None:
-        rows = [row for batches in self._batches.values() for batch in batches for row in batch.rows]
+        rows = [row for decoder in self._decoders.values() for row in decoder.rows]
         with self._gate:
             self._closed = True
         for row in [*rows, *self._waiting]:
@@ -231,7 +221,12 @@ def _give(future: "Future[Any]", result: Any) -> None:
         return  # cancelled: nobody waits for it
 
 
-def _fail_rows(rows: list[Row], error: Exception) -> None:
+def _answer(rows: Sequence[Row]) -> None:
+    for row in rows:
+        _give(row.future, row.sampled())
+
+
+def _fail_rows(rows: Sequence[Row], error: Exception) -> None:
     for row in rows:
         if not row.future.done():
             _fail(row.future, error if isinstance(error, PolicyError) else _broken(error))

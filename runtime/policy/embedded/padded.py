@@ -1,87 +1,63 @@
-"""Sampling many requests at once with one key-value cache: rows join, take a step together, and leave when done.
+"""Any Hugging Face causal LM, called as it is, over key-value caches of its own kind.
 
-Rows are padded on the left, so that all of them write at the same place; the mask hides the padding and each row keeps
-its own positions. What a row is given depends on its own prompt, parameters and seed, never on its neighbours. All rows
-of a batch use the same weights; switching adapters is `residency`'s affair.
+Rows are padded on the left, so that all of a batch write at the same place; the mask hides the padding and each row keeps its own
+positions. A beginning that prompts share (the same tools, the same conversation so far) is read once.
 
 Shapes: B rows, T cached positions, V vocabulary.
 """
 
 import time
-from collections.abc import Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
-from runtime.policy.base import Phases, SamplingParams
-from runtime.policy.embedded.constraint import Constraint
+from runtime.policy.embedded.rows import Row, choose
 
 _READ_AT_ONCE = 16
-"""Prompts without a shared beginning that `decode_together` reads side by side."""
-
-Sampled = tuple[tuple[int, ...], tuple[float, ...], Phases]
-"""Token ids, their logprobs, and where the time went."""
+"""Prompts without a shared beginning that are read side by side."""
 
 
-@dataclass(eq=False, slots=True)
-class Row:
-    """One request on its way through the model."""
+class PaddedDecoder:
+    """`decoder.Decoder` on a model with whatever weights are active in it."""
 
-    prompt_ids: tuple[int, ...]
-    params: SamplingParams
-    adapter: str | None
-    limit: int
-    """The most tokens that it may be given."""
-    constraint: Constraint | None = None
-    future: "Future[Sampled]" = field(default_factory=Future)
-    token_ids: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
-    generator: torch.Generator = field(default_factory=torch.Generator)
-    came_at: float = field(default_factory=time.perf_counter)
-    began_at: float = 0.0
-    first_at: float = 0.0
-    """When the first token was chosen."""
+    def __init__(self, activate: Callable[[], Any], stop_ids: frozenset[int]) -> None:
+        """Args: activate: gives the model, with this decoder's weights in it; called before each use."""
+        self._activate = activate
+        self._stop_ids = stop_ids
+        self._batches: list[_Batch] = []
 
-    def __post_init__(self) -> None:
-        if self.params.seed is None:
-            self.generator.seed()
-        else:
-            self.generator.manual_seed(self.params.seed & 0x7FFF_FFFF_FFFF_FFFF)
+    @property
+    def rows(self) -> Sequence[Row]:
+        return [row for batch in self._batches for row in batch.rows]
 
-    def phases(self) -> Phases:
-        """Where its time went, now that it is done."""
-        return Phases(
-            queue_s=self.began_at - self.came_at,
-            prefill_s=self.first_at - self.began_at,
-            decode_s=time.perf_counter() - self.first_at,
-        )
+    def admit(self, rows: Sequence[Row]) -> list[Row]:
+        model = self._activate()
+        batches = [_Batch(model, family, self._stop_ids, shared=shared) for family, shared in _families(rows)]
+        ended = [row for batch in batches for row in batch.step()]
+        self._batches = _merged([*self._batches, *(batch for batch in batches if batch.rows)])
+        return ended
 
-    def choose(self, logprobs_V: torch.Tensor) -> int:
-        """The next token, kept with its logprob. Args: logprobs_V: at temperature 1, of all tokens."""
-        if self.constraint is not None:
-            allowed_V = logprobs_V.masked_fill(~self.constraint.allowed_V(), -torch.inf)
-            logprobs_V = torch.log_softmax(allowed_V, dim=-1)  # among those that it allows, as vLLM has them
-        token = self._draw(logprobs_V)
-        if self.constraint is not None:
-            self.constraint.advance(token)
-        self.token_ids.append(token)
-        self.logprobs.append(float(logprobs_V[token]))
-        return token
-
-    def _draw(self, logprobs_V: torch.Tensor) -> int:
-        if self.params.temperature <= 0:
-            return int(logprobs_V.argmax())
-        probabilities_V = torch.softmax(logprobs_V / self.params.temperature, dim=-1)
-        if self.params.top_p < 1:
-            probabilities_V = _nucleus(probabilities_V, self.params.top_p)
-        return int(torch.multinomial(probabilities_V, 1, generator=self.generator))
+    def step(self) -> list[Row]:
+        self._activate()
+        ended = [row for batch in self._batches for row in batch.step()]
+        self._batches = [batch for batch in self._batches if batch.rows]
+        return ended
 
 
-class Batch:
+def _merged(batches: list["_Batch"]) -> list["_Batch"]:
+    """One batch of all, where their caches allow it."""
+    if not batches or not batches[0].can_merge:
+        return batches
+    first, *others = batches
+    for other in others:
+        first.merge(other)
+    return [first]
+
+
+class _Batch:
     """Rows that decode together."""
 
     def __init__(self, model: Any, rows: Sequence[Row], stop_ids: frozenset[int], *, shared: int = 0) -> None:
@@ -128,17 +104,13 @@ class Batch:
             use_cache=True,
             logits_to_keep=1,
         ).logits[:, -1]
-        logprobs_BV = torch.log_softmax(logits_BV.float(), dim=-1).cpu()
-        for row, logprobs_V in zip(self.rows, logprobs_BV, strict=True):
-            row.choose(logprobs_V)
-            if len(row.token_ids) == 1:
-                row.first_at = time.perf_counter()
+        choose(self.rows, logits_BV)
         self._input_BT = torch.tensor([[row.token_ids[-1]] for row in self.rows], device=self._model.device)
         self._positions_BT = self._positions_BT[:, -1:] + 1
         self._mask_BT = torch.nn.functional.pad(self._mask_BT, (0, 1), value=1)
         return self._drop_ended()
 
-    def merge(self, other: "Batch") -> None:
+    def merge(self, other: "_Batch") -> None:
         """Takes in the rows of another batch; both have taken at least one step."""
         length = max(self._mask_BT.shape[1], other._mask_BT.shape[1])
         for batch in (self, other):
@@ -152,10 +124,10 @@ class Batch:
         self.rows += other.rows
 
     def _drop_ended(self) -> list[Row]:
-        ended = [row for row in self.rows if self._has_ended(row)]
+        ended = [row for row in self.rows if row.has_ended(self._stop_ids)]
         if not ended:
             return []
-        keep = [index for index, row in enumerate(self.rows) if not self._has_ended(row)]
+        keep = [index for index, row in enumerate(self.rows) if row not in ended]
         self.rows = [self.rows[index] for index in keep]
         if keep:
             indices = torch.tensor(keep, device=self._model.device)
@@ -165,10 +137,6 @@ class Batch:
             self._positions_BT = self._positions_BT[indices]
             self._trim_left()
         return ended
-
-    def _has_ended(self, row: Row) -> bool:
-        full = len(row.token_ids) >= row.limit
-        return full or row.token_ids[-1] in self._stop_ids or row.future.cancelled()
 
     def _trim_left(self) -> None:
         """Gives up the places that are padding in every row."""
@@ -188,24 +156,6 @@ class Batch:
 
     def _layers(self) -> list[Any]:
         return list(self._cache.layers)
-
-
-def decode_together(model: Any, rows: Sequence[Row], stop_ids: frozenset[int]) -> list[Sampled]:
-    """Decodes rows to their ends as one batch, the beginnings that prompts share read once; the same rows give the same again."""
-    batches = [Batch(model, family, stop_ids, shared=shared) for family, shared in _families(rows)]
-    for batch in batches:
-        batch.step()
-    running = [batch for batch in batches if batch.rows]
-    while running:
-        if running[0].can_merge:
-            first, *others = running
-            for other in others:
-                first.merge(other)
-            running = [first]
-        for batch in running:
-            batch.step()
-        running = [batch for batch in running if batch.rows]
-    return [(tuple(row.token_ids), tuple(row.logprobs), row.phases()) for row in rows]
 
 
 def _families(rows: Sequence[Row]) -> list[tuple[list[Row], int]]:
@@ -237,21 +187,3 @@ def _common(a: Row, b: Row) -> int:
     """Tokens with which both prompts begin; at least one is left to each."""
     most = min(len(a.prompt_ids), len(b.prompt_ids)) - 1
     return next((i for i in range(most) if a.prompt_ids[i] != b.prompt_ids[i]), most)
-
-
-def score(model: Any, prompt_ids: Sequence[int], completion_ids: Sequence[int]) -> tuple[float, ...]:
-    """Logprobs of a given completion under the weights as they are now."""
-    input_1T = torch.tensor([[*prompt_ids, *completion_ids]], device=model.device)
-    count = len(completion_ids)
-    logits_TV = model(input_ids=input_1T, use_cache=False, logits_to_keep=count + 1).logits[0, -count - 1 : -1]
-    logprobs_TV = torch.log_softmax(logits_TV.float(), dim=-1)
-    chosen_T = logprobs_TV.gather(1, input_1T[0, -count:, None])[:, 0]
-    return tuple(chosen_T.tolist())
-
-
-def _nucleus(probabilities_V: torch.Tensor, top_p: float) -> torch.Tensor:
-    """Zeroes all but the likeliest tokens that together reach `top_p`; the likeliest always stays."""
-    ordered_V, order_V = probabilities_V.sort(descending=True)
-    beyond_V = ordered_V.cumsum(dim=-1) - ordered_V >= top_p
-    beyond_V[0] = False
-    return probabilities_V.index_fill(0, order_V[beyond_V], 0.0)

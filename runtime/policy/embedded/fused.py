@@ -1,0 +1,272 @@
+"""Small Qwen2 models on a CPU, in as few operations as they need.
+
+A step of a model of some million parameters is mostly the dispatch of small operations. Here the projections that read the same
+input are one matrix, norms are folded into the matrices that follow them, and an adapter is merged into weights of its own. That
+costs a copy of the matrices for each adapter, so larger models, in which the matrices themselves are the work, are left to
+`runtime.policy.embedded.padded`.
+
+Keys and values lie in slots that last: a new prompt takes over the beginning that it shares with any prompt read before, its own
+conversation above all, and reads only the rest.
+
+Shapes: B rows, T tokens of each, N = B x T, W the width, H heads of queries, G heads of keys and values, D their width; in the
+cache L layers, S slots, P places; V vocabulary.
+"""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn.functional import scaled_dot_product_attention, silu
+from transformers import Qwen2ForCausalLM
+
+from runtime.policy.embedded.rows import Row, choose
+
+MAX_PARAMETERS = 64_000_000
+"""The largest model of which each adapter may have a copy."""
+_SLOTS, _PLACES = 8, 256
+"""What the cache begins with; both grow."""
+_WORTH_SHARING = 16
+"""Tokens; a shorter common beginning is read again."""
+_KEPT_AT_REST = 256 * 2**20
+"""Bytes of keys and values that stay when no request runs."""
+
+
+def can_fuse(model: Any) -> bool:
+    """Whether `FusedModel` computes what this model does, and is of use for it."""
+    config = model.config
+    return (
+        type(model) is Qwen2ForCausalLM
+        and model.device.type == "cpu"
+        and model.dtype == torch.float32
+        and model.num_parameters() <= MAX_PARAMETERS
+        and config.hidden_act == "silu"
+        and config.rope_parameters["rope_type"] == "default"
+        and all(kind == "full_attention" for kind in config.layer_types)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """Matrices as (in, out), the norm before each folded in."""
+
+    into_heads: torch.Tensor
+    """Queries, keys and values, head by head; each head's two halves interleaved, so that a rotation is a complex product."""
+    into_heads_bias: torch.Tensor
+    out_of_heads: torch.Tensor
+    into_mlp: torch.Tensor
+    """Gate, then up."""
+    out_of_mlp: torch.Tensor
+
+
+class FusedModel:
+    """The weights of a base, or of a base and one adapter, and what they make of tokens."""
+
+    def __init__(self, model: Any, weight_of: Callable[[Any], torch.Tensor]) -> None:
+        """Args: weight_of: the (out, in) weight of one of the model's linear layers, an adapter's share in it."""
+        config = model.config
+        self.layers, self.heads, self.groups = (
+            config.num_hidden_layers,
+            config.num_attention_heads,
+            config.num_key_value_heads,
+        )
+        self.head_width = model.model.layers[0].self_attn.head_dim
+        width = config.hidden_size
+        self._floor = torch.tensor(math.sqrt(width * config.rms_norm_eps))
+        self._embedding_VW = model.get_input_embeddings().weight.detach()
+        self._layers = [self._layer(layer, weight_of) for layer in model.model.layers]
+        self._head_WV = _after_norm(model.model.norm, weight_of(model.lm_head))
+        places = torch.arange(config.max_position_embeddings)[None]
+        cos_PD, sin_PD = (turn[0, :, : self.head_width // 2] for turn in model.model.rotary_emb(places.float(), places))
+        self._turns_PD = torch.complex(cos_PD, sin_PD)
+
+    def _layer(self, layer: Any, weight_of: Callable[[Any], torch.Tensor]) -> _Layer:
+        attention, mlp = layer.self_attn, layer.mlp
+        projections = (attention.q_proj, attention.k_proj, attention.v_proj)
+        turned = torch.arange(self.head_width).view(2, -1).t().flatten()
+        order = torch.arange((self.heads + 2 * self.groups) * self.head_width).view(-1, self.head_width)
+        order[: self.heads + self.groups] = order[: self.heads + self.groups, turned]
+        order = order.flatten()
+        return _Layer(
+            into_heads=_after_norm(layer.input_layernorm, torch.cat([weight_of(p) for p in projections])[order]),
+            into_heads_bias=torch.cat([p.bias.detach() for p in projections])[order],
+            out_of_heads=weight_of(attention.o_proj).t().contiguous(),
+            into_mlp=_after_norm(
+                layer.post_attention_layernorm, torch.cat([weight_of(mlp.gate_proj), weight_of(mlp.up_proj)])
+            ),
+            out_of_mlp=weight_of(mlp.down_proj).t().contiguous(),
+        )
+
+    def read(
+        self,
+        ids_BT: torch.Tensor,
+        places_BT: torch.Tensor,
+        keys_LBGPD: torch.Tensor,
+        values_LBGPD: torch.Tensor,
+    ) -> torch.Tensor:
+        """Reads tokens at their places in their rows and leaves their keys and values there; returns the last ones' logits, (B, V).
+
+        Args:
+            keys_LBGPD, values_LBGPD: of the rows, up to and with the last place.
+        """
+        (rows, tokens), places = ids_BT.shape, keys_LBGPD.shape[3]
+        from_start = tokens == places
+        mask = None
+        if not from_start and (rows > 1 or tokens > 1):
+            mask = (torch.arange(places) <= places_BT[..., None])[:, None]
+        at = (torch.arange(rows)[:, None], places_BT)
+        turns_BT1D = self._turns_PD[places_BT][:, :, None]
+        states_NW = self._embedding_VW[ids_BT.flatten()]
+        for layer, keys_BGPD, values_BGPD in zip(self._layers, keys_LBGPD, values_LBGPD, strict=True):
+            projected = torch.addmm(layer.into_heads_bias, self._unit(states_NW), layer.into_heads)
+            heads_BTHD = projected.view(rows, tokens, -1, self.head_width)
+            turned = heads_BTHD[:, :, : self.heads + self.groups].unflatten(-1, (-1, 2))
+            turned = torch.view_as_real(torch.view_as_complex(turned) * turns_BT1D).flatten(-2)
+            keys_BGPD.transpose(1, 2)[at] = turned[:, :, self.heads :]
+            values_BGPD.transpose(1, 2)[at] = heads_BTHD[:, :, self.heads + self.groups :]
+            seen_BHTD = scaled_dot_product_attention(
+                turned[:, :, : self.heads].transpose(1, 2),
+                keys_BGPD,
+                values_BGPD,
+                attn_mask=mask,
+                is_causal=from_start and tokens > 1,
+                enable_gqa=self.groups != self.heads,
+            )
+            seen_NW = seen_BHTD.transpose(1, 2).reshape(rows * tokens, -1)
+            states_NW = torch.addmm(states_NW, seen_NW, layer.out_of_heads)
+            gate_NI, up_NI = torch.mm(self._unit(states_NW), layer.into_mlp).chunk(2, dim=-1)
+            states_NW = torch.addmm(states_NW, silu(gate_NI).mul_(up_NI), layer.out_of_mlp)
+        last_BW = states_NW.view(rows, tokens, -1)[:, -1]
+        return torch.mm(self._unit(last_BW), self._head_WV)
+
+    def _unit(self, states_NW: torch.Tensor) -> torch.Tensor:
+        """RMS-normalised but for the factors that `_after_norm` put into the next matrix."""
+        norms_N1 = torch.linalg.vector_norm(states_NW, dim=-1, keepdim=True)
+        return states_NW / torch.hypot(norms_N1, self._floor)
+
+
+def _after_norm(norm: Any, weight: torch.Tensor) -> torch.Tensor:
+    """The (in, out) matrix that gives, of a vector of length one, what `weight` gives of the RMS-normalised one."""
+    return (weight * norm.weight.detach() * math.sqrt(weight.shape[1])).t().contiguous()
+
+
+class FusedDecoder:
+    """`decoder.Decoder` on a `FusedModel`. The running rows have the first slots; the others hold what was read before."""
+
+    def __init__(self, model: FusedModel, stop_ids: frozenset[int]) -> None:
+        self._model = model
+        self._stop_ids = stop_ids
+        self.rows: list[Row] = []
+        self._empty()
+
+    def _empty(self) -> None:
+        self._keys_LSGPD = self._values_LSGPD = self._room(0, 0)
+        self._tokens_SP = np.zeros((0, 0), dtype=np.int64)
+        self._lengths_S = np.zeros(0, dtype=np.int64)
+        """How many places of each slot are filled."""
+        self._used_S = np.zeros(0)
+        """When a row left it."""
+
+    def admit(self, rows: Sequence[Row]) -> list[Row]:
+        for row in sorted(rows, key=lambda row: row.prompt_ids):  # neighbours share the most
+            if not row.future.done():
+                self._read_prompt(row)
+        return self._let_go()
+
+    def step(self) -> list[Row]:
+        count = len(self.rows)
+        slots_B, places_B = np.arange(count), self._lengths_S[:count].copy()
+        self._grow(places=int(places_B.max()) + 1)
+        self._tokens_SP[slots_B, places_B] = [row.token_ids[-1] for row in self.rows]
+        choose(self.rows, self._read(slice(0, count), self._tokens_SP[slots_B, places_B][:, None], places_B[:, None]))
+        self._lengths_S[:count] += 1
+        return self._let_go()
+
+    def _read_prompt(self, row: Row) -> None:
+        row.began_at = time.perf_counter()
+        prompt, slot = np.array(row.prompt_ids), len(self.rows)
+        self._grow(slots=slot + 1, places=len(prompt))
+        shared = self._take_slot(slot, prompt)
+        self._lengths_S[slot] = 0  # if reading fails, the slot holds nothing
+        places_T = np.arange(shared, len(prompt))
+        logits_1V = self._read(slice(slot, slot + 1), prompt[None, shared:], places_T[None])
+        self._tokens_SP[slot, : len(prompt)] = prompt
+        self._lengths_S[slot] = len(prompt)
+        choose([row], logits_1V)
+        self.rows.append(row)
+
+    def _read(self, slots: slice, ids_BT: np.ndarray, places_BT: np.ndarray) -> torch.Tensor:
+        end = int(places_BT.max()) + 1
+        return self._model.read(
+            torch.from_numpy(ids_BT),
+            torch.from_numpy(places_BT),
+            self._keys_LSGPD[:, slots, :, :end],
+            self._values_LSGPD[:, slots, :, :end],
+        )
+
+    def _take_slot(self, slot: int, prompt: np.ndarray) -> int:
+        """Makes a slot begin with what is known of the prompt's beginning; returns how many tokens that is."""
+        most = min(len(prompt) - 1, self._tokens_SP.shape[1])
+        alike_SP = self._tokens_SP[:, :most] == prompt[:most]
+        alike_SP &= np.arange(most) < self._lengths_S[:, None]
+        common_S = np.where(alike_SP.all(axis=1), most, alike_SP.argmin(axis=1)) if most else np.zeros(len(alike_SP))
+        source = int(common_S.argmax())
+        shared = int(common_S[source])
+        goes_on = source == slot and self._lengths_S[slot] - shared < _WORTH_SHARING  # little is lost
+        oldest = slot + int(self._used_S[slot:].argmin())
+        if not goes_on and oldest != slot:
+            self._swap(slot, oldest)
+            source = {slot: oldest, oldest: slot}.get(source, source)
+        if shared < _WORTH_SHARING:
+            return 0
+        if source != slot:
+            for cache in (self._keys_LSGPD, self._values_LSGPD):
+                cache[:, slot, :, :shared] = cache[:, source, :, :shared]
+        return shared
+
+    def _let_go(self) -> list[Row]:
+        """Takes the rows that have ended out of the running ones; what was read for them stays."""
+        ended = [row for row in self.rows if row.has_ended(self._stop_ids)]
+        for row in ended:
+            slot, last = self.rows.index(row), len(self.rows) - 1
+            self._used_S[slot] = time.monotonic()
+            if slot != last:
+                self._swap(slot, last)
+                self.rows[slot] = self.rows[last]
+            self.rows.pop()
+        if not self.rows and 2 * self._keys_LSGPD.nbytes > _KEPT_AT_REST:
+            self._empty()
+        return ended
+
+    def _swap(self, a: int, b: int) -> None:
+        places = int(self._lengths_S[[a, b]].max())
+        for cache in (self._keys_LSGPD, self._values_LSGPD):
+            kept = cache[:, a, :, :places].clone()
+            cache[:, a, :, :places] = cache[:, b, :, :places]
+            cache[:, b, :, :places] = kept
+        for each in (self._tokens_SP, self._lengths_S, self._used_S):
+            each[[a, b]] = each[[b, a]]
+
+    def _grow(self, *, slots: int = 0, places: int = 0) -> None:
+        """Makes room for so many; a slot beyond those that run stays free, so that there is one to keep what was read."""
+        had_slots, had_places = self._tokens_SP.shape
+        if slots <= had_slots and places <= had_places:
+            return
+        slots = had_slots if slots <= had_slots else max(slots, 2 * had_slots, _SLOTS)
+        places = had_places if places <= had_places else max(-(-places // 64) * 64, had_places * 3 // 2, _PLACES)
+        keys, values = self._room(slots, places), self._room(slots, places)
+        keys[:, :had_slots, :, :had_places] = self._keys_LSGPD
+        values[:, :had_slots, :, :had_places] = self._values_LSGPD
+        self._keys_LSGPD, self._values_LSGPD = keys, values
+        more_slots, more_places = slots - had_slots, places - had_places
+        self._tokens_SP = np.pad(self._tokens_SP, ((0, more_slots), (0, more_places)))
+        self._lengths_S = np.pad(self._lengths_S, (0, more_slots))
+        self._used_S = np.pad(self._used_S, (0, more_slots))
+
+    def _room(self, slots: int, places: int) -> torch.Tensor:
+        model = self._model
+        # Zeros, since what is masked must be a number too.
+        return torch.zeros(model.layers, slots, model.groups, places, model.head_width)

@@ -1,0 +1,148 @@
+"""Small models decoded by hone's own arithmetic: what is kept of earlier prompts, and what that must not change."""
+
+import random
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from runtime.policy.base import SamplingParams
+from runtime.policy.embedded.decoder import Decoder
+from runtime.policy.embedded.fused import FusedDecoder, FusedModel, can_fuse
+from runtime.policy.embedded.padded import PaddedDecoder
+from runtime.policy.embedded.rows import Row
+
+STOP = frozenset({2})
+
+
+class Counted(FusedModel):
+    """Counts the tokens that it reads, and fails on a prompt that ends in 399, 7."""
+
+    read_tokens = 0
+
+    def read(
+        self, ids_BT: torch.Tensor, places_BT: torch.Tensor, keys_LBGPD: torch.Tensor, values_LBGPD: torch.Tensor
+    ) -> torch.Tensor:
+        self.read_tokens += ids_BT.numel()
+        if ids_BT.tolist()[0][-2:] == [399, 7]:
+            raise RuntimeError("out of memory")
+        return super().read(ids_BT, places_BT, keys_LBGPD, values_LBGPD)
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model: Path) -> Any:
+    return AutoModelForCausalLM.from_pretrained(tiny_model).eval()
+
+
+@pytest.fixture
+def fused(model: Any) -> Iterator[Counted]:
+    with torch.inference_mode():
+        yield Counted(model, lambda layer: layer.weight)
+
+
+def row(prompt: Sequence[int], limit: int = 12) -> Row:
+    return Row(tuple(prompt), SamplingParams(max_tokens=limit), None, limit=limit)
+
+
+def tokens(length: int, seed: int) -> list[int]:
+    generator = random.Random(seed)
+    return [generator.randrange(5, 399) for _ in range(length)]
+
+
+def finish(decoder: Decoder) -> None:
+    while decoder.rows:
+        decoder.step()
+
+
+def alone(model: Any, prompt: Sequence[int], limit: int) -> list[int]:
+    """What the model gives as transformers calls it."""
+    asked = row(prompt, limit)
+    decoder = PaddedDecoder(lambda: model, STOP)
+    decoder.admit([asked])
+    finish(decoder)
+    return asked.token_ids
+
+
+def test_what_a_prompt_shares_with_one_before_is_not_read_again(fused: Counted, model: Any) -> None:
+    decoder = FusedDecoder(fused, STOP)
+    tools = tokens(60, seed=0)
+    first, second = row([*tools, *tokens(20, seed=1)], limit=1), row([*tools, *tokens(30, seed=2)], limit=1)
+    decoder.admit([first])
+    assert fused.read_tokens == 80
+    decoder.admit([second])
+    assert fused.read_tokens == 80 + 30
+    assert second.token_ids == alone(model, second.prompt_ids, 1)
+    again = row(first.prompt_ids, limit=1)
+    decoder.admit([again])
+    assert fused.read_tokens == 80 + 30 + 1  # the last token, which says what comes next
+    assert again.token_ids == first.token_ids
+
+
+def test_a_conversation_goes_on_from_where_it_was(fused: Counted, model: Any) -> None:
+    decoder = FusedDecoder(fused, STOP)
+    begun = row(tokens(40, seed=3))
+    decoder.admit([begun])
+    others = [row(tokens(50, seed=seed)) for seed in range(20, 40)]
+    decoder.admit(others[:2])
+    finish(decoder)
+    before = fused.read_tokens
+    longer = row([*begun.prompt_ids, *begun.token_ids[:-1], *tokens(9, seed=4)], limit=1)
+    decoder.admit([longer])
+    assert fused.read_tokens - before == 9
+    assert longer.token_ids == alone(model, longer.prompt_ids, 1)
+
+
+def test_rows_that_come_and_go_with_beginnings_in_common_get_what_they_would_get_alone(
+    fused: Counted, model: Any
+) -> None:
+    generator = random.Random(5)
+    roots = [tokens(generator.randrange(16, 300), seed=seed) for seed in range(4)]
+    asked: list[Row] = []
+    decoder = FusedDecoder(fused, STOP)
+    for seed in range(60):
+        root = generator.choice([*roots, *([*r.prompt_ids, *r.token_ids] for r in asked)])
+        cut = generator.randrange(1, len(root) + 1)
+        asked.append(row([*root[:cut], *tokens(generator.randrange(1, 20), seed)], generator.randrange(1, 30)))
+        decoder.admit([asked[-1]])
+        for _ in range(generator.randrange(6)):
+            if decoder.rows:
+                decoder.step()
+    finish(decoder)
+    assert [r.token_ids for r in asked] == [alone(model, r.prompt_ids, r.limit) for r in asked]
+
+
+def test_a_prompt_that_cannot_be_read_leaves_the_others_as_they_were(fused: Counted, model: Any) -> None:
+    decoder = FusedDecoder(fused, STOP)
+    running, broken = row(tokens(30, seed=6)), row([*tokens(20, seed=7), 399, 7])
+    decoder.admit([running])
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="out of memory"):
+            decoder.admit([broken])
+    assert list(decoder.rows) == [running]
+    after = row([*broken.prompt_ids[:20], 8])
+    decoder.admit([after])
+    finish(decoder)
+    for r in (running, after):
+        assert r.token_ids == alone(model, r.prompt_ids, r.limit)
+
+
+def test_little_stays_in_memory_at_rest(fused: Counted, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runtime.policy.embedded.fused._KEPT_AT_REST", 1)
+    decoder = FusedDecoder(fused, STOP)
+    decoder.admit([row(tokens(30, seed=8))])
+    finish(decoder)
+    assert decoder._keys_LSGPD.numel() == 0
+    decoder.admit([row(tokens(30, seed=8), limit=1)])
+    assert fused.read_tokens >= 60
+
+
+def test_large_models_and_those_in_other_numbers_are_left_to_transformers(
+    model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert can_fuse(model)
+    assert not can_fuse(AutoModelForCausalLM.from_config(model.config, dtype=torch.bfloat16))
+    monkeypatch.setattr("runtime.policy.embedded.fused.MAX_PARAMETERS", 1000)
+    assert not can_fuse(model)
