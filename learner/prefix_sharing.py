@@ -16,7 +16,7 @@ import torch
 from torch.nn.functional import log_softmax
 from torch.utils.checkpoint import checkpoint
 
-from runtime.policy.embedded.constraint import Constraint, unpacked
+from runtime.policy.embedded.constraint import Constraint, allowed, unpacked
 
 TOLERANCE = 2e-3
 """The most by which a packed logprob may differ from a plain one, in nats."""
@@ -215,10 +215,11 @@ def _choose(
     if ways is None:
         return _draw(logits_BRV, temperature)
     going: list[tuple[int, int]] = (~done_BR).nonzero().tolist()
-    allowed = torch.ones_like(logits_BRV, dtype=torch.bool)
-    for b, r in going:
-        allowed[b, r] = ways[b][r].allowed_V()
-    tokens_BR = _draw(logits_BRV.masked_fill(~allowed, -torch.inf), temperature)
+    if going:
+        allowed_NV = allowed([ways[b][r] for b, r in going]).to(logits_BRV.device)
+        logits_BRV = logits_BRV.clone()
+        logits_BRV[~done_BR] = logits_BRV[~done_BR].masked_fill(~allowed_NV, -torch.inf)
+    tokens_BR = _draw(logits_BRV, temperature)
     for b, r in going:
         ways[b][r].advance(int(tokens_BR[b, r]))
     return tokens_BR

@@ -1,6 +1,6 @@
 """Which tokens a grammar allows next, by llguidance.
 
-Shapes: V vocabulary.
+Shapes: N places or constraints, V vocabulary, W its words of 32 bits.
 """
 
 import threading
@@ -10,6 +10,7 @@ from typing import Any
 
 import llguidance.hf
 import llguidance.torch
+import numpy as np
 import torch
 from llguidance import LLMatcher
 
@@ -21,26 +22,24 @@ class Constraint:
 
     def __init__(self, matcher: LLMatcher, vocabulary: int) -> None:
         self._matcher = matcher
-        self._bits = llguidance.torch.allocate_token_bitmask(1, vocabulary)
-        self._vocabulary = vocabulary
+        self.vocabulary = vocabulary
 
-    def allowed_V(self) -> torch.Tensor:
-        """True where the token may come next. When the grammar is at its end, only the end of the turn may."""
-        llguidance.torch.fill_next_token_bitmask(self._matcher, self._bits)
-        return unpacked(self._bits, self._vocabulary)[0]
+    def fill(self, bits_NW: torch.Tensor, index: int) -> None:
+        """Sets a line of a mask to the tokens that may come next."""
+        llguidance.torch.fill_next_token_bitmask(self._matcher, bits_NW, index)
 
     def advance(self, token: int) -> None:
         self._matcher.consume_token(token)
 
     def copy(self) -> "Constraint":
-        return Constraint(self._matcher.deep_copy(), self._vocabulary)
+        return Constraint(self._matcher.deep_copy(), self.vocabulary)
 
     def walk(self, token_ids: Sequence[int]) -> torch.Tensor | None:
         """What was allowed at each place of a completion, as (N, V / 32) words; None: the grammar does not allow the completion."""
         way = self.copy()
-        bits_NW = llguidance.torch.allocate_token_bitmask(len(token_ids), self._vocabulary)
+        bits_NW = llguidance.torch.allocate_token_bitmask(len(token_ids), self.vocabulary)
         for place, token in enumerate(token_ids):
-            llguidance.torch.fill_next_token_bitmask(way._matcher, bits_NW, place)
+            way.fill(bits_NW, place)
             if not bits_NW[place, token // 32] >> (token % 32) & 1:
                 return None
             way.advance(token)
@@ -67,9 +66,15 @@ class Grammars:
         return llguidance.hf.from_tokenizer(self._tokenizer, n_vocab=self._vocabulary, eos_token=sorted(self._stop_ids))
 
 
-_BITS = torch.arange(32, dtype=torch.int32)
+def allowed(constraints: Sequence[Constraint]) -> torch.Tensor:
+    """(N, V): true where a token may come next. When a grammar is at its end, only the end of the turn may."""
+    bits_NW = llguidance.torch.allocate_token_bitmask(len(constraints), constraints[0].vocabulary)
+    for index, constraint in enumerate(constraints):
+        constraint.fill(bits_NW, index)
+    return unpacked(bits_NW, constraints[0].vocabulary)
 
 
 def unpacked(bits_NW: torch.Tensor, vocabulary: int) -> torch.Tensor:
     """(N, V) booleans from (N, W) 32-bit words, the lowest bit first."""
-    return ((bits_NW[..., None] >> _BITS) & 1).bool().flatten(1)[:, :vocabulary]
+    bytes_NK = bits_NW.numpy().view(np.uint8)
+    return torch.from_numpy(np.unpackbits(bytes_NK, axis=1, count=vocabulary, bitorder="little")).bool()

@@ -31,7 +31,7 @@ _SLOTS, _PLACES = 8, 256
 """What the cache begins with; both grow."""
 _WORTH_SHARING = 16
 """Tokens; a shorter common beginning is read again."""
-_KEPT_AT_REST = 256 * 2**20
+_KEPT_AT_REST = 128 * 2**20
 """Bytes of keys and values that stay when no request runs."""
 
 
@@ -171,6 +171,7 @@ class FusedDecoder:
         """When a row left it."""
 
     def admit(self, rows: Sequence[Row]) -> list[Row]:
+        self._grow(slots=len(self.rows) + len(rows), places=max(len(row.prompt_ids) for row in rows))
         for row in sorted(rows, key=lambda row: row.prompt_ids):  # neighbours share the most
             if not row.future.done():
                 self._read_prompt(row)
@@ -188,7 +189,6 @@ class FusedDecoder:
     def _read_prompt(self, row: Row) -> None:
         row.began_at = time.perf_counter()
         prompt, slot = np.array(row.prompt_ids), len(self.rows)
-        self._grow(slots=slot + 1, places=len(prompt))
         shared = self._take_slot(slot, prompt)
         self._lengths_S[slot] = 0  # if reading fails, the slot holds nothing
         places_T = np.arange(shared, len(prompt))
@@ -251,7 +251,7 @@ class FusedDecoder:
             each[[a, b]] = each[[b, a]]
 
     def _grow(self, *, slots: int = 0, places: int = 0) -> None:
-        """Makes room for so many; a slot beyond those that run stays free, so that there is one to keep what was read."""
+        """Makes room for so many."""
         had_slots, had_places = self._tokens_SP.shape
         if slots <= had_slots and places <= had_places:
             return

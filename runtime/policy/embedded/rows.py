@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import torch
 
 from runtime.policy.base import Phases, SamplingParams
-from runtime.policy.embedded.constraint import Constraint
+from runtime.policy.embedded.constraint import Constraint, allowed
 
 Sampled = tuple[tuple[int, ...], tuple[float, ...], Phases]
 """Token ids, their logprobs, and where the time went."""
@@ -62,10 +62,11 @@ class Row:
 def choose(rows: Sequence[Row], logits_BV: torch.Tensor) -> None:
     """Gives each row its next token, with its logprob at temperature 1 among the tokens that the grammar allows, as vLLM has it."""
     logits_BV = logits_BV.float().cpu()
-    bound = [index for index, row in enumerate(rows) if row.constraint is not None]
+    bound = [(index, row.constraint) for index, row in enumerate(rows) if row.constraint is not None]
     if bound:
-        allowed_V = torch.stack([c.allowed_V() for row in rows if (c := row.constraint) is not None])
-        logits_BV[bound] = logits_BV[bound].masked_fill(~allowed_V, -torch.inf)
+        places, constraints = zip(*bound, strict=True)
+        at = list(places)
+        logits_BV[at] = logits_BV[at].masked_fill(~allowed(constraints), -torch.inf)
     logprobs_BV = torch.log_softmax(logits_BV, dim=-1)
     likeliest_B = logprobs_BV.argmax(dim=-1).tolist()
     tokens = [
