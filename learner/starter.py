@@ -93,6 +93,13 @@ SIZES: dict[str, dict[str, Any]] = {
         "num_attention_heads": 6,
         "num_key_value_heads": 6,
     },
+    "starter-plus": {
+        "hidden_size": 512,
+        "num_hidden_layers": 12,
+        "intermediate_size": 768,
+        "num_attention_heads": 8,
+        "num_key_value_heads": 8,
+    },
     "tiny": {
         "hidden_size": 128,
         "num_hidden_layers": 4,

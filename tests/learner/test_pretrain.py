@@ -8,6 +8,12 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+import torch
+
+from learner.starter import build_model
+from runtime.prompt import Renderer
+
 ROOT = Path(__file__).resolve().parents[2]
 
 PARENT = """
@@ -65,6 +71,13 @@ def test_a_run_that_was_cut_off_goes_on_to_the_same_model(tmp_path: Path) -> Non
     weights = [(run / "out" / "model.safetensors").read_bytes() for run in (straight, cut)]
     assert weights[0] == weights[1]
     assert (cut / "loss.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(("size", "most"), [("starter", 25), ("starter-plus", 60)])
+def test_a_model_of_each_size_is_no_larger_than_is_checked_in(size: str, most: int) -> None:
+    with torch.device("meta"):
+        model = build_model(size, Renderer.load(ROOT / "models" / "starter").tokenizer)
+    assert 2 * model.num_parameters() <= most * 1_000_000  # bytes in bfloat16
 
 
 def pretrain(run: Path, *, cut_at: int | None = None) -> None:
