@@ -41,7 +41,7 @@ def test_no_request_however_odd_is_answered_with_a_failure_of_the_server(tmp_pat
     finally:
         server.kill()
     assert report["failures"] == []
-    assert report["errors"] == []
+    assert report["errors"] == [], report["output"]
     assert report["complete"]
     assert report["operations"]["tested"] >= OPERATIONS
     assert report["test_cases"]["generated"] >= CASES
@@ -53,9 +53,10 @@ def fuzz(document: str, key: str, folder: Path, *, examples: int) -> dict[str, A
     """Schemathesis' report. Args: examples: random requests to each operation, beside the systematic ones."""
     command = [Path(sys.executable).with_name("st"), "run", document, "--header", f"Authorization: Bearer {key}"]
     checked = ["--checks", "not_a_server_error", "--phases", "coverage,fuzzing", "--max-examples", str(examples)]
-    run = ["--continue-on-failure", "--workers", "2", "--request-timeout", "30", "--seed", str(SEED), "--no-color"]
+    # One worker: with two, Schemathesis now and then changes what its other thread is reading, and reports itself.
+    run = ["--continue-on-failure", "--workers", "1", "--request-timeout", "30", "--seed", str(SEED), "--no-color"]
     written = ["--report", "json", "--report-dir", str(folder / "report")]
     done = subprocess.run([*command, *checked, *run, *written], cwd=folder, capture_output=True, text=True)
     reports = list((folder / "report").glob("*.json"))
     assert reports, done.stdout[-4000:] + done.stderr[-4000:]
-    return json.loads(reports[0].read_text())
+    return json.loads(reports[0].read_text()) | {"output": done.stdout[-4000:]}

@@ -181,7 +181,8 @@ async def test_an_adapter_under_a_new_name_changes_the_answer_and_leaves_the_bas
 async def test_what_learning_made_is_served_under_a_new_name_and_changes_answers(
     policy: Policy, renderer: Renderer, learned: Path
 ) -> None:
-    prompts = [renderer.render(row.prompt, row.tools).token_ids for row in generate_rows(9, "eval", 12)]
+    rendered = [renderer.render(row.prompt, row.tools).token_ids for row in generate_rows(9, "eval", 24)]
+    prompts = [ids for ids in rendered if len(ids) + GREEDY.max_tokens <= policy.context_length][:12]
     name = new_name()
     before = await asyncio.gather(*(policy.sample(p, GREEDY) for p in prompts))
     await policy.load_adapter(name, learned)
