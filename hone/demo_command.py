@@ -13,7 +13,7 @@ from hone.cycle import RULES_FILE, bars, judge, run_cycle
 from hone.demo.figures import as_json
 from hone.demo.figures import show as show_figures
 from hone.demo.play import Played, play
-from hone.demo.stage import city_service, free_port, hone_server, register_tools
+from hone.demo.stage import city_service, hone_server, register_tools
 from hone.demo.traffic import Visit, read_traffic
 from hone.home import Home, load_policy, load_renderer, open_home
 from hone.output import JsonOption, console, write_json
@@ -45,7 +45,7 @@ def demo(
     shutil.copy(Path(__file__).parent / "demo" / "rules.json", home / RULES_FILE)
     # without cases from schemas, so that the figures say what live traffic teaches
     settings = LearnerSettings(training=TrainingSettings(seed=seed, max_steps=steps), curriculum=0)
-    with city_service() as service, hone_server(home, model, port or free_port(), service=service) as url:
+    with city_service() as service, hone_server(home, model, port=port, service=service) as url:
         names = register_tools(url, service)
         console.print(f"hone on {url} with {len(names)} tools: {', '.join(names)}")
         with open_home(home=home, model=model) as here:

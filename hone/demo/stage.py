@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -24,35 +25,27 @@ class StageFailed(RuntimeError):
     """The demo could not be set up; the message says what and where to look."""
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @contextlib.contextmanager
 def city_service() -> Iterator[str]:
     """The third party's HTTP service in a thread; gives its base URL."""
-    port = free_port()
-    server = uvicorn.Server(
-        uvicorn.Config(
-            build_service({n: o for n, (o, _) in operations().items()}), host="127.0.0.1", port=port, log_level="error"
-        )
-    )
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.should_exit = True
-        thread.join(5)
+    service = build_service({n: o for n, (o, _) in operations().items()})
+    server = uvicorn.Server(uvicorn.Config(service, log_level="error"))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join(5)
 
 
 @contextlib.contextmanager
-def hone_server(home: Path, model: str, port: int, *, service: str | None = None) -> Iterator[str]:
+def hone_server(home: Path, model: str, *, port: int = 0, service: str | None = None) -> Iterator[str]:
     """`hone serve` as users run it; gives its base URL once it is ready.
 
     Args:
+        port: 0: any free one. The server says which it took: one that was merely free a moment ago may be another's by then.
         service: base URL on this machine that its tools may call.
     """
     log = home / "server.log"
@@ -64,10 +57,8 @@ def hone_server(home: Path, model: str, port: int, *, service: str | None = None
     command = [sys.executable, "-m", "hone", "serve", "--home", str(home), "--model", model, "--port", str(port)]
     with log.open("w") as out:
         process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=environment)
-    url = f"http://127.0.0.1:{port}"
     try:
-        _wait_until_ready(url, process, log)
-        yield url
+        yield _url_when_ready(process, log)
     finally:
         process.terminate()
         try:
@@ -77,14 +68,15 @@ def hone_server(home: Path, model: str, port: int, *, service: str | None = None
             process.wait()
 
 
-def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+def _url_when_ready(process: subprocess.Popen[bytes], log: Path) -> str:
     deadline = time.monotonic() + READY_WITHIN_S
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise StageFailed(f"the server ended with code {process.returncode}: {log.read_text()[-800:]}")
+        said = re.search(r"^hone on (\S+)$", log.read_text(), re.MULTILINE)
         with contextlib.suppress(httpx2.TransportError):
-            if httpx2.get(f"{url}/readyz", timeout=2).status_code == 200:
-                return
+            if said is not None and httpx2.get(f"{said[1]}/readyz", timeout=2).status_code == 200:
+                return said[1]
         time.sleep(0.2)
     raise StageFailed(f"the server was not ready within {READY_WITHIN_S:.0f} s; its log is {log}")
 

@@ -9,7 +9,7 @@ import httpx2
 import pytest
 from playwright.async_api import Page, expect
 
-from hone.demo.stage import free_port, hone_server
+from hone.demo.stage import hone_server
 from runtime.access.roles import Role
 from runtime.prompt import Renderer
 from runtime.settings import STARTER_MODEL
@@ -34,7 +34,7 @@ async def say(page: Page, text: str) -> None:
 async def test_a_person_chats_sees_what_was_done_and_starts_afresh(tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
-    with hone_server(home, str(STARTER_MODEL), free_port()) as url:
+    with hone_server(home, str(STARTER_MODEL)) as url:
         async with open_page(url) as page:
             await expect(page.locator(".tool-name").get_by_text("calculate", exact=True)).to_be_visible()
             await expect(page.locator("#policy")).to_have_text("base")
@@ -76,7 +76,7 @@ async def test_a_server_that_went_away_is_said_so_on_the_page(tmp_path: Path) ->
     home = tmp_path / "home"
     home.mkdir()
     with ExitStack() as running:
-        url = running.enter_context(hone_server(home, str(STARTER_MODEL), free_port()))
+        url = running.enter_context(hone_server(home, str(STARTER_MODEL)))
         async with open_page(url, may_break=True) as page:
             await say(page, "hello")
             running.close()

@@ -15,7 +15,7 @@ import pytest
 from openai import AsyncOpenAI
 
 from hone.demo.play import play
-from hone.demo.stage import city_service, free_port, hone_server, register_tools
+from hone.demo.stage import city_service, hone_server, register_tools
 from hone.demo.traffic import read_traffic
 from hone.home import open_home
 from learner.row_files import write_rows
@@ -52,7 +52,7 @@ async def test_a_killed_learner_harms_nothing_and_the_next_run_finishes(tmp_path
     home = tmp_path / "home"
     home.mkdir()
     write_rows(home / "evaluation.jsonl", generate_rows(5, "eval", 60))
-    with city_service() as service, hone_server(home, str(STARTER_MODEL), free_port(), service=service) as url:
+    with city_service() as service, hone_server(home, str(STARTER_MODEL), service=service) as url:
         await asyncio.to_thread(register_tools, url, service)
         async with AsyncOpenAI(base_url=f"{url}/v1", api_key="unused", timeout=60) as client:
             visits = [v for v in read_traffic() if v.split == "live"][:VISITS]

@@ -9,7 +9,7 @@ from openai import AsyncOpenAI
 
 from hone.cycle import judge
 from hone.demo.play import play
-from hone.demo.stage import city_service, free_port, hone_server, register_tools
+from hone.demo.stage import city_service, hone_server, register_tools
 from hone.demo.traffic import read_traffic
 from hone.demo_command import visit_row
 from hone.home import open_home
@@ -29,7 +29,7 @@ VISITS = 24
 async def test_the_running_server_answers_with_what_a_few_grpo_steps_learnt_and_rolls_back(tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
-    with city_service() as service, hone_server(home, str(STARTER_MODEL), free_port(), service=service) as url:
+    with city_service() as service, hone_server(home, str(STARTER_MODEL), service=service) as url:
         names = await asyncio.to_thread(register_tools, url, service)
         assert {"convert_time", "order_cake", "find_book"} <= set(names)
         async with AsyncOpenAI(base_url=f"{url}/v1", api_key="unused", timeout=60) as client:
