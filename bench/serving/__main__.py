@@ -30,8 +30,8 @@ from bench.serving.load import (
     wait_for,
 )
 from bench.serving.stub import MODEL
-from hone.demo.stage import free_port
 from hone.output import show_table, write_json
+from tests.tools.serving import free_port
 
 PEERS = ROOT / ".venv-peers"
 CLIENTS = (1, 16, 64)

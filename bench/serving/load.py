@@ -16,7 +16,7 @@ from typing import Any, Literal
 import httpx2
 
 from bench.serving.stub import WITH_TOOL
-from hone.demo.stage import free_port
+from tests.tools.serving import free_port
 
 ROOT = Path(__file__).parents[2]
 KINDS = {"answer": "What is six times seven?", "tool": f"Please {WITH_TOOL} six by seven."}
