@@ -129,9 +129,34 @@ def test_a_prompt_that_cannot_be_read_leaves_the_others_as_they_were(fused: Coun
         assert r.token_ids == alone(model, r.prompt_ids, r.limit)
 
 
-def test_little_stays_in_memory_at_rest(fused: Counted, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runtime.policy.embedded.fused._KEPT_AT_REST", 1)
+def test_a_row_that_was_read_beside_one_that_could_not_be_leaves_with_it(fused: Counted) -> None:
     decoder = FusedDecoder(fused, STOP)
+    read, broken = row([3, *tokens(20, seed=9)], limit=1), row([4, *tokens(20, seed=7), 399, 7])
+    with pytest.raises(RuntimeError, match="out of memory"):
+        decoder.admit([read, broken])
+    for each in (read, broken):
+        each.future.set_exception(RuntimeError("out of memory"))
+    finish(decoder)
+    assert list(decoder.rows) == []
+
+
+def test_a_row_whose_numbers_overflow_spoils_no_other(tiny_model: Path) -> None:
+    model: Any = AutoModelForCausalLM.from_pretrained(tiny_model).eval()
+    with torch.inference_mode():
+        model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.clone())  # it is tied to the embedding
+        model.get_input_embeddings().weight[400] = torch.inf
+        decoder = FusedDecoder(FusedModel(model, lambda layer: layer.weight), STOP)
+        spoilt = [row([*tokens(200, seed), 400, *tokens(40, seed + 50)], limit=3) for seed in range(60, 76)]
+        decoder.admit(spoilt)  # more than there are slots at first, so that each is taken over
+        finish(decoder)
+        well = [row(tokens(length, seed=length), limit=8) for length in range(20, 340, 20)]
+        decoder.admit(well)
+        finish(decoder)
+        assert [r.token_ids for r in well] == [alone(model, r.prompt_ids, 8) for r in well]
+
+
+def test_little_stays_in_memory_at_rest(fused: Counted) -> None:
+    decoder = FusedDecoder(fused, STOP, kept_at_rest=1)
     decoder.admit([row(tokens(30, seed=8))])
     finish(decoder)
     assert decoder._keys_LSGPD.numel() == 0
@@ -139,10 +164,7 @@ def test_little_stays_in_memory_at_rest(fused: Counted, monkeypatch: pytest.Monk
     assert fused.read_tokens >= 60
 
 
-def test_large_models_and_those_in_other_numbers_are_left_to_transformers(
-    model: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_large_models_and_those_in_other_numbers_are_left_to_transformers(model: Any) -> None:
     assert can_fuse(model)
     assert not can_fuse(AutoModelForCausalLM.from_config(model.config, dtype=torch.bfloat16))
-    monkeypatch.setattr("runtime.policy.embedded.fused.MAX_PARAMETERS", 1000)
-    assert not can_fuse(model)
+    assert not can_fuse(model, most=1000)

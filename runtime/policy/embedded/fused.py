@@ -31,18 +31,18 @@ _SLOTS, _PLACES = 8, 256
 """What the cache begins with; both grow."""
 _WORTH_SHARING = 16
 """Tokens; a shorter common beginning is read again."""
-_KEPT_AT_REST = 128 * 2**20
+KEPT_AT_REST = 128 * 2**20
 """Bytes of keys and values that stay when no request runs."""
 
 
-def can_fuse(model: Any) -> bool:
+def can_fuse(model: Any, *, most: int = MAX_PARAMETERS) -> bool:
     """Whether `FusedModel` computes what this model does, and is of use for it."""
     config = model.config
     return (
         type(model) is Qwen2ForCausalLM
         and model.device.type == "cpu"
         and model.dtype == torch.float32
-        and model.num_parameters() <= MAX_PARAMETERS
+        and model.num_parameters() <= most
         and config.hidden_act == "silu"
         and config.rope_parameters["rope_type"] == "default"
         and all(kind == "full_attention" for kind in config.layer_types)
@@ -154,11 +154,15 @@ def _after_norm(norm: Any, weight: torch.Tensor) -> torch.Tensor:
 
 
 class FusedDecoder:
-    """`decoder.Decoder` on a `FusedModel`. The running rows have the first slots; the others hold what was read before."""
+    """`decoder.Decoder` on a `FusedModel`. The running rows have the first slots; the others hold what was read before.
 
-    def __init__(self, model: FusedModel, stop_ids: frozenset[int]) -> None:
+    Beyond a slot's length there are zeros: what is masked must be a number too, or one row's NaN would be another's.
+    """
+
+    def __init__(self, model: FusedModel, stop_ids: frozenset[int], *, kept_at_rest: int = KEPT_AT_REST) -> None:
         self._model = model
         self._stop_ids = stop_ids
+        self._kept_at_rest = kept_at_rest
         self.rows: list[Row] = []
         self._empty()
 
@@ -190,11 +194,10 @@ class FusedDecoder:
         row.began_at = time.perf_counter()
         prompt, slot = np.array(row.prompt_ids), len(self.rows)
         shared = self._take_slot(slot, prompt)
-        self._lengths_S[slot] = 0  # if reading fails, the slot holds nothing
+        self._tokens_SP[slot], self._lengths_S[slot] = -1, len(prompt)  # like no prompt, should reading fail
         places_T = np.arange(shared, len(prompt))
         logits_1V = self._read(slice(slot, slot + 1), prompt[None, shared:], places_T[None])
         self._tokens_SP[slot, : len(prompt)] = prompt
-        self._lengths_S[slot] = len(prompt)
         choose([row], logits_1V)
         self.rows.append(row)
 
@@ -220,10 +223,10 @@ class FusedDecoder:
         if not goes_on and oldest != slot:
             self._swap(slot, oldest)
             source = {slot: oldest, oldest: slot}.get(source, source)
-        if shared < _WORTH_SHARING:
-            return 0
-        if source != slot:
-            for cache in (self._keys_LSGPD, self._values_LSGPD):
+        shared = shared if shared >= _WORTH_SHARING else 0
+        for cache in (self._keys_LSGPD, self._values_LSGPD):
+            cache[:, slot, :, shared : int(self._lengths_S[slot])] = 0
+            if source != slot:
                 cache[:, slot, :, :shared] = cache[:, source, :, :shared]
         return shared
 
@@ -237,7 +240,7 @@ class FusedDecoder:
                 self._swap(slot, last)
                 self.rows[slot] = self.rows[last]
             self.rows.pop()
-        if not self.rows and 2 * self._keys_LSGPD.nbytes > _KEPT_AT_REST:
+        if not self.rows and 2 * self._keys_LSGPD.nbytes > self._kept_at_rest:
             self._empty()
         return ended
 
@@ -268,5 +271,4 @@ class FusedDecoder:
 
     def _room(self, slots: int, places: int) -> torch.Tensor:
         model = self._model
-        # Zeros, since what is masked must be a number too.
         return torch.zeros(model.layers, slots, model.groups, places, model.head_width)
