@@ -378,6 +378,21 @@ async def test_a_model_that_fails_ends_the_request_and_not_the_policy(tiny_model
     await policy.close()
 
 
+async def test_an_adapter_whose_numbers_overflow_ends_its_requests_and_not_the_policy(
+    policy: EmbeddedPolicy, tiny_model: Path, adapters: list[Path], tmp_path: Path
+) -> None:
+    await policy.load_adapter("wild", build_adapter(tmp_path / "wild", tiny_model, strength=1e30))
+    await policy.load_adapter("tame", adapters[0])
+    drawn = SamplingParams(max_tokens=24, temperature=1.0, seed=1)
+    alone = await policy.sample([5, 6, 7], drawn, adapter="tame")
+    asked = [policy.sample(prompt, drawn, adapter="wild") for prompt in prompts(3)]
+    *failed, tame = await asyncio.gather(
+        *asked, policy.sample([5, 6, 7], drawn, adapter="tame"), return_exceptions=True
+    )
+    assert [type(each) for each in failed] == [PolicyUnavailable] * 3
+    assert tame == alone
+
+
 async def test_closing_ends_what_is_unfinished_and_may_be_repeated(tiny_model: Path) -> None:
     policy = EmbeddedPolicy.load(tiny_model)
     long = SamplingParams(max_tokens=2000, temperature=1.0, seed=1)

@@ -11,7 +11,8 @@ from runtime.policy.embedded.rows import Row, Sampled
 
 
 class Decoder(Protocol):
-    """May raise whatever torch raises. After an error of `step`, or of `admit` for the rows that it had, it is of no more use."""
+    """May raise whatever torch raises: after an error of `step` it is of no more use; after one of `admit` the new rows have failed
+    and the others go on. A row whose future is done leaves at the next step."""
 
     @property
     def rows(self) -> Sequence[Row]:

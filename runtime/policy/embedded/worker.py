@@ -155,15 +155,14 @@ class Worker:
 
     def _read(self, rows: Sequence[Row]) -> None:
         """The prompts of some newcomers of one adapter."""
-        adapter, running = rows[0].adapter, ()
+        adapter = rows[0].adapter
         try:
             if adapter not in self._decoders:
                 self._decoders[adapter] = self._adapters.decoder(adapter)
-            running = self._decoders[adapter].rows
             ended = self._decoders[adapter].admit(rows)
         # Torch reports lack of memory, bad kernels and the like as errors of many kinds; they end these requests, not the worker.
         except Exception as e:
-            _fail_rows([row for row in rows if row not in running], e)
+            _fail_rows(rows, e)
         else:
             _answer(ended)
 
