@@ -16,9 +16,8 @@ def draw_loss(log: Path, picture: Path) -> None:
     if not log.exists():
         return
     entries = [json.loads(line) for line in log.read_text().splitlines()]
-    loss_at = {
-        entry["step"]: entry["loss"] for entry in entries
-    }  # a resumed run repeats the steps after its checkpoint
+    # a resumed run repeats the steps after its checkpoint
+    loss_at = {entry["step"]: entry["loss"] for entry in entries}
     steps = np.array(sorted(loss_at))
     losses = np.array([loss_at[step] for step in steps])
     window = min(len(losses), max(5, len(losses) // 25))
