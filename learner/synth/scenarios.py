@@ -9,7 +9,7 @@ import random
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from learner.synth import sequences, utterances
+from learner.synth import dialogues, sequences, utterances
 from learner.synth.invention import InventedTool, invent_tool
 from learner.synth.lexicon import MONTHS, VERBS, Side, pseudo_word, real_word
 from learner.synth.parameters import Parameter
@@ -22,6 +22,7 @@ from learner.synth.situations import (
     Situation,
     assistant,
     called,
+    clarify,
     execute,
     in_order,
     invent_result,
@@ -30,7 +31,7 @@ from learner.synth.situations import (
     user,
 )
 from learner.synth.utterances import Request
-from runtime.decision import Answer, Clarify, Execute, MissingParameter, RefusalCategory, Refuse, ToolCall
+from runtime.decision import Answer, Clarify, Execute, RefusalCategory, Refuse, ToolCall
 
 
 @dataclass(frozen=True)
@@ -48,13 +49,16 @@ WEIGHTS: dict[str, float] = {
     "absent": 13,
     "unsafe": 3,
     "result": 8,
-    "several": 4,
-    "each": 5,
-    "rest": 3,
+    "several": 6,
+    "each": 8,
+    "rest": 4,
     "chain": 7,
-    "corrected": 3,
+    "corrected": 4,
     "next": 5,
     "restated": 4,
+    "gathered": 10,
+    "announced": 5,
+    "provided": 3,
     "chat": 1.5,
 }
 
@@ -123,11 +127,6 @@ def _execute_situation(rng: random.Random, side: Side, toolset: list[InventedToo
     return Situation("execute", (user(made.text),), execute(tool, made.arguments))
 
 
-def _clarify(tool: InventedTool, missing: list[Parameter]) -> Clarify:
-    named = tuple(MissingParameter(tool=tool.name, parameter=p.name) for p in missing)
-    return Clarify(question=question_about([p.words for p in missing]), missing=named)
-
-
 def _drop(rng: random.Random, toolset: list[InventedTool]) -> tuple[InventedTool, Request, list[Parameter]] | None:
     """A tool, a request that leaves something out, and what it leaves out; None where no tool requires anything."""
     able = [t for t in toolset if t.required]
@@ -143,7 +142,7 @@ def _clarify_situation(rng: random.Random, side: Side, toolset: list[InventedToo
     if drop is None:
         return None
     tool, made, missing = drop
-    return Situation("clarify", (user(made.text),), _clarify(tool, missing))
+    return Situation("clarify", (user(made.text),), clarify(tool, missing))
 
 
 def _supplied_situation(rng: random.Random, side: Side, toolset: list[InventedTool]) -> Situation | None:
@@ -371,5 +370,8 @@ _MAKERS: dict[str, sequences.Maker] = {
     "corrected": sequences.corrected,
     "next": _next_situation,
     "restated": _restated_situation,
+    "gathered": dialogues.gathered,
+    "announced": dialogues.announced,
+    "provided": dialogues.provided,
     "chat": _chat_situation,
 }

@@ -58,9 +58,9 @@ def several(rng: random.Random, side: Side, toolset: list[InventedTool]) -> Situ
 
 
 def each(rng: random.Random, side: Side, toolset: list[InventedTool]) -> Situation | None:
-    """One request for several values of one parameter: a call for each."""
+    """One request for several values of one parameter, or for all of a tool's values twice: a call for each."""
     tool = rng.choice(toolset)
-    made = utterances.for_each(rng, tool, toolset)
+    made = (utterances.and_again if rng.random() < 0.35 else utterances.for_each)(rng, tool, toolset)
     if made is None:
         return None
     calls = tuple(ToolCall(name=tool.name, arguments=arguments) for arguments in made[1])

@@ -9,8 +9,9 @@ from typing import Any
 from learner.rows import ExpectedCall, GroundTruth
 from learner.synth.invention import InventedTool
 from learner.synth.lexicon import Side, pseudo_word, real_word
-from learner.synth.parameters import code, number, phrase, place, word
-from runtime.decision import Answer, Clarify, Decision, Execute, Refuse, ToolCall
+from learner.synth.parameters import Parameter, code, number, phrase, place, word
+from learner.synth.utterances import listed
+from runtime.decision import Answer, Clarify, Decision, Execute, MissingParameter, Refuse, ToolCall
 
 OUT_OF_SCOPE_REASON = "None of my tools can do that."
 UNSAFE_REASON = "I can not help with that."
@@ -56,8 +57,13 @@ def in_order(tool: InventedTool, arguments: dict[str, Any]) -> dict[str, Any]:
 
 def question_about(words: list[str]) -> str:
     """Asks for values, each named in words."""
-    named = words[0] if len(words) == 1 else ", ".join(words[:-1]) + " and " + words[-1]
-    return f"What {named} should I use?"
+    return f"What {listed(words)} should I use?"
+
+
+def clarify(tool: InventedTool, missing: Sequence[Parameter]) -> Clarify:
+    """Asks for values of one tool, in the order of its signature."""
+    named = tuple(MissingParameter(tool=tool.name, parameter=p.name) for p in missing)
+    return Clarify(question=question_about([p.words for p in missing]), missing=named)
 
 
 def invent_result(rng: random.Random, side: Side) -> dict[str, Any]:

@@ -142,6 +142,24 @@ def for_each(
     return text, [_arguments(tool, {**spoken, parameter.name: value}) for value in values]
 
 
+def and_again(
+    rng: random.Random, tool: InventedTool, toolset: Sequence[InventedTool] = ()
+) -> tuple[str, list[dict[str, Any]]] | None:
+    """A request and then the values of another, as in "the weather in Oslo today and in Rome tomorrow", with the arguments of a
+    call for each; None where the tool has no parameters to be said so."""
+    made = spoken_request(rng, tool, toolset)
+    names = set(made.spoken)
+    if not names or any(p.flag for p in tool.parameters if p.name in names):
+        return None
+    others = speak_values(rng, tool, names)
+    if any(str(others[name][0]) == str(made.spoken[name][0]) for name in names):
+        return None
+    tail = " ".join(_pieces(rng, tool, others)).replace(" : ", ": ")
+    joint = rng.choice((" and ", ", and ", ", and also ", " and then ", "; also ", ", and another one ", ", then "))
+    text = made.text.rstrip(".?! ") + joint + tail + rng.choice(("", "", ".", "?", " please"))
+    return text, [_arguments(tool, made.spoken), _arguments(tool, others)]
+
+
 _PARTS = re.compile(r",| and | & ")
 
 
@@ -179,9 +197,11 @@ def _say(
     return _with_values_kept(_wrap(rng, _ask(rng, tool, noun, spoken, hints)), spoken)
 
 
-def lacking(
-    rng: random.Random, tool: InventedTool, toolset: Sequence[InventedTool] = ()
-) -> tuple[Request, list[Parameter]] | None:
+Lacking = tuple[Request, list[Parameter]]
+"""A request, and the required parameters that it leaves out."""
+
+
+def lacking(rng: random.Random, tool: InventedTool, toolset: Sequence[InventedTool] = ()) -> Lacking | None:
     """A request that leaves required parameters out, and which; None where the tool requires none."""
     if tool.phrases:
         if not tool.phrases.lacking:
@@ -481,12 +501,28 @@ _CONTEXTS = (
 )
 
 
+def listed(words: Sequence[str]) -> str:
+    """ "a", "a and b", "a, b and c"."""
+    return words[0] if len(words) == 1 else ", ".join(words[:-1]) + " and " + words[-1]
+
+
+_REPLIES = (
+    *("{v}", "{v}", "{v}", "{v}", "{v} please", "it's {v}", "{v}.", "use {v}", "oh, {v}"),
+    *("It is {v}.", "Sure, it's {v}.", "my {n} is {v}", "The {n} is {v}.", "How about {v}?", "Yes, {v}", "Sure, {v}."),
+)
+
+
 def reply(rng: random.Random, parameters: list[Parameter], spoken: dict[str, Spoken]) -> str:
     """The user's answer to a question about missing values."""
     if len(parameters) == 1 and not parameters[0].flag:
         parameter = parameters[0]
         text = spoken[parameter.name][1]
-        form = rng.choice(("{v}", "{v}", "{v}", "{v} please", "it's {v}", "{v}.", "use {v}", "oh, {v}", "cue", "cue"))
-        return say(rng, parameter, text) if form == "cue" else form.format(v=text)
+        if rng.random() < 0.2:
+            return say(rng, parameter, text)
+        return rng.choice(_REPLIES).format(v=text, n=parameter.words)
+    if rng.random() < 0.35 and not any(p.flag for p in parameters):
+        said = listed([f"{'my ' if rng.random() < 0.4 else ''}{p.words} is {spoken[p.name][1]}" for p in parameters])
+        text = rng.choice(("", "Yes, ", "Sure, ", "ok, ")) + said + rng.choice(("", "."))
+        return _with_values_kept(text[0].upper() + text[1:] if rng.random() < 0.5 else text, spoken)
     joiner = rng.choice((", ", " and ", "; "))
     return joiner.join(say(rng, p, spoken[p.name][1], explicit=True) for p in parameters)

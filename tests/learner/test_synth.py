@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from learner.replay import replay_rows
 from learner.starter import CHAT_TEMPLATE
 from learner.synth.lexicon import NOUNS_BY_SIDE, side_of
+from learner.synth.parameters import Parameter
 from learner.synth.rows import generate_rows
 from learner.synth.scenarios import Family, invent_family
 from learner.synth.situations import Situation
 from learner.synth.utterances import mistyped
-from runtime.decision import Execute, ToolCall, parse_decision, write_decision
+from runtime.decision import Clarify, Execute, ToolCall, parse_decision, write_decision
 from runtime.prompt import Renderer
 from runtime.settings import STARTER_MODEL
 from tools.execution import argument_errors
@@ -74,15 +75,19 @@ def calls_of(situation: Situation) -> tuple[ToolCall, ...]:
 
 
 def test_a_request_for_several_values_is_a_call_for_each_and_says_every_one() -> None:
-    seen = 0
+    one_differs, all_differ = 0, 0
     for _, made in situations("each"):
         calls = calls_of(made)
         assert len(calls) >= 2
         assert len({call.name for call in calls}) == 1
-        (differing,) = {key for key in calls[0].arguments if len({str(c.arguments[key]) for c in calls}) > 1}
-        assert len({str(call.arguments[differing]) for call in calls}) == len(calls)
-        seen += 1
-    assert seen > 20
+        differing = {key for key in calls[0].arguments if len({str(c.arguments[key]) for c in calls}) > 1}
+        assert len(differing) in (1, len(calls[0].arguments))
+        for key in differing:
+            assert len({str(call.arguments[key]) for call in calls}) == len(calls)
+        one_differs += len(differing) == 1
+        all_differ += len(differing) > 1
+    assert one_differs > 20
+    assert all_differ > 5
 
 
 def test_what_was_served_of_two_requests_is_not_served_again() -> None:
@@ -125,6 +130,54 @@ def test_a_correction_changes_one_value_and_says_the_new_one() -> None:
         assert sum(call.arguments[key] != before[key] for key in before) == 1
         seen += 1
     assert seen > 20
+
+
+def test_details_that_arrive_one_by_one_are_asked_for_until_all_are_there_whoever_spoke_last() -> None:
+    endings = Counter[tuple[str, str]]()
+    for family, made in situations("gathered", 120):
+        assert not any(message.get("tool_calls") for message in made.messages)
+        endings[made.decision.kind, made.messages[-1]["role"]] += 1
+        if isinstance(made.decision, Execute):
+            (call,) = made.decision.calls
+            assert set(call.arguments) >= {p.name for p in required_of(family, call.name)}
+        else:
+            assert isinstance(made.decision, Clarify)
+            missing = [m.parameter for m in made.decision.missing]
+            required = [p.name for p in required_of(family, made.decision.missing[0].tool or "")]
+            assert missing == [name for name in required if name in missing]
+    assert endings["execute", "user"] > 50
+    assert endings["execute", "assistant"] > 20
+    assert endings["clarify", "user"] > 10
+
+
+def required_of(family: Family, name: str) -> tuple[Parameter, ...]:
+    return next(tool.required for tool in family.tools if tool.name == name)
+
+
+def test_what_the_assistant_said_it_would_do_it_does_or_asks_for_what_it_lacks() -> None:
+    endings = Counter[str]()
+    for _, made in situations("announced", 60):
+        assert [m["role"] for m in made.messages] == ["user", "assistant"]
+        endings[made.decision.kind] += 1
+    assert set(endings) == {"execute", "clarify"}
+    assert min(endings.values()) > 10
+
+
+def test_a_value_that_another_tool_has_to_give_is_got_from_it_and_then_used() -> None:
+    before, after = 0, 0
+    for family, made in situations("provided", 120):
+        (call,) = calls_of(made)
+        assert set(call.arguments) >= {p.name for p in required_of(family, call.name)}
+        results = [json.loads(m["content"]) for m in made.messages if m["role"] == "tool"]
+        if not results:
+            before += 1
+            continue
+        served = [c["function"]["name"] for m in made.messages for c in m.get("tool_calls", ())]
+        assert call.name not in served
+        assert any(name in results[0] and value == results[0][name] for name, value in call.arguments.items())
+        after += 1
+    assert before > 10
+    assert after > 10
 
 
 @given(SEEDS)

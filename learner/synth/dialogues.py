@@ -1,0 +1,214 @@
+"""Situations in which a request takes shape over several turns: details that arrive one by one, an assistant that has said what it
+is about to do, and values that another tool has to give first."""
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+from learner.synth import utterances
+from learner.synth.invention import InventedTool
+from learner.synth.lexicon import Side
+from learner.synth.parameters import Parameter
+from learner.synth.situations import (
+    Situation,
+    assistant,
+    called,
+    clarify,
+    execute,
+    in_order,
+    invent_result,
+    question_about,
+    user,
+)
+from learner.synth.utterances import listed
+from runtime.decision import ToolCall
+
+_WILLING = (
+    "Sure, I can help you with that.",
+    "Sure.",
+    "Of course.",
+    "Okay.",
+    "Certainly, I can do that.",
+    "Alright.",
+    "Yes, I can help with that.",
+    "I can help with that.",
+    "No problem.",
+    "Gladly.",
+)
+_NOTED = ("Got it.", "Okay.", "Great.", "Thank you.", "Thanks.", "Alright.", "Noted.", "Perfect.", "Okay, thanks.")
+_ASKING = (
+    "What is the {n}?",
+    "What is your {n}?",
+    "Could you tell me the {n}?",
+    "Please tell me the {n}.",
+    "Can you give me the {n}?",
+    "Please provide the {n}.",
+    "Can you please provide me with your {n}?",
+    "I need the {n}, please.",
+    "Which {n}?",
+    "And the {n}?",
+    "And what is the {n}?",
+    "What {n} would you like?",
+    "May I have the {n}?",
+    "For that I need the {n}.",
+    "To do that, I need your {n}. Do you have that with you?",
+    "What should the {n} be?",
+)
+_ABOUT_TO = (
+    "Let me check that.",
+    "Let me check.",
+    "Let me do that for you.",
+    "One moment, please.",
+    "Just a moment.",
+    "I will take care of it.",
+    "I'll do that right away.",
+    "Please give me a moment.",
+    "Let me look it up.",
+    "I am on it.",
+    "Let me see.",
+    "I will do it now.",
+    "Give me a second while I do that.",
+    "Let me {verb} it for you.",
+    "I'll {verb} the {noun} now.",
+    "Let me {verb} the {noun}.",
+)
+_OPENINGS = (
+    "Can you help me {ask}?",
+    "can you {ask}",
+    "I want to {ask}.",
+    "Hi, can you help me {ask}?",
+    "I'd like to {ask}",
+    "I need to {ask}",
+    "Could you {ask} for me?",
+    "{ask} please",
+    "help me {ask}",
+    "Hello, I would like to {ask}.",
+)
+
+
+def _asks(rng: random.Random, missing: Sequence[Parameter], *, first: bool) -> str:
+    """The assistant's question in its own words: not the form that the policy is taught, so that the form does not tell."""
+    if rng.random() < 0.2:
+        return question_about([p.words for p in missing])
+    question = rng.choice(_ASKING).format(n=listed([p.words for p in missing]))
+    lead = rng.choice(_WILLING if first else _NOTED)
+    return f"{lead} {question}" if rng.random() < 0.7 else question
+
+
+def _announces(rng: random.Random, tool: InventedTool, *, first: bool) -> str:
+    said = rng.choice(_ABOUT_TO).format(verb=tool.verb.replace("_", " "), noun=tool.noun)
+    draw = rng.random()
+    if draw < 0.15:
+        return rng.choice(_WILLING)
+    return f"{rng.choice(_WILLING if first else _NOTED)} {said}" if draw < 0.75 else said
+
+
+def _opening(rng: random.Random, tool: InventedTool, toolset: list[InventedTool]) -> utterances.Lacking | None:
+    """A request that lacks something: as anybody words it, or one without any value."""
+    if tool.phrases or rng.random() < 0.4:
+        return utterances.lacking(rng, tool, toolset)
+    text = rng.choice(_OPENINGS).format(ask=f"{tool.verb} {rng.choice(('', 'a ', 'the ', 'my '))}{tool.noun}")
+    return utterances.Request(text, {}), list(tool.required)
+
+
+def gathered(rng: random.Random, side: Side, toolset: list[InventedTool]) -> Situation | None:
+    """The assistant asks for one value or a few at a time. Execute once all are there, whoever spoke last; clarify until then."""
+    able = [tool for tool in toolset if tool.required]
+    if not able:
+        return None
+    tool = rng.choice(able)
+    opening = _opening(rng, tool, toolset)
+    if opening is None:
+        return None
+    request, missing = opening
+    spoken = utterances.speak_values(rng, tool, {p.name for p in missing})
+    arguments = dict(request.arguments)
+    messages = [user(request.text)]
+    open_at_the_end = rng.choice((0, 0, 0, 1, 2)) if len(missing) > 1 else 0
+    first = True
+    while len(missing) > open_at_the_end:
+        asked = missing if rng.random() < 0.35 else missing[: rng.choice((1, 1, 1, 2))]
+        messages.append(assistant(_asks(rng, asked, first=first)))
+        # Asked for several, people give some.
+        told = asked[: rng.randint(1, len(asked))] if len(asked) > 1 and rng.random() < 0.25 else asked
+        messages.append(user(utterances.reply(rng, told, spoken)))
+        arguments |= {p.name: spoken[p.name][0] for p in told}
+        missing = [p for p in missing if p not in told]
+        first = False
+    if rng.random() < (0.4 if not missing else 0.1):
+        announced = _announces(rng, tool, first=first) if not missing else rng.choice(_NOTED)
+        messages.append(assistant(announced))
+    if missing:
+        return Situation("gathered", tuple(messages), clarify(tool, missing))
+    return Situation("gathered", tuple(messages), execute(tool, in_order(tool, arguments)))
+
+
+def announced(rng: random.Random, side: Side, toolset: list[InventedTool]) -> Situation | None:
+    """The assistant said that it will, and has not yet: now it does, or asks for what it lacks."""
+    tool = rng.choice(toolset)
+    if tool.required and rng.random() < 0.3:
+        opening = _opening(rng, tool, toolset)
+        if opening is None:
+            return None
+        request, missing = opening
+        messages = (user(request.text), assistant(_announces(rng, tool, first=True)))
+        return Situation("announced", messages, clarify(tool, missing))
+    made = utterances.complete(rng, tool, toolset)
+    messages = (user(made.text), assistant(_announces(rng, tool, first=True)))
+    return Situation("announced", messages, execute(tool, made.arguments))
+
+
+_FIRST = (
+    "To do that I need the {p} first. {q}",
+    "For that I have to get your {p}. {q}",
+    "Sure, but I need the {p} for it. {q}",
+    "I need to find the {p} first. {q}",
+    "First I have to look up the {p}. {q}",
+)
+_HAVE = (
+    "Okay, I have the {p}.",
+    "I have your {p} now.",
+    "Great, the {p} is {v}.",
+    "Got the {p}. One moment, please.",
+    "Your {p} is {v}. Let me {verb} the {noun} now.",
+    "I have it. Now I will {verb} the {noun}.",
+)
+
+
+def provided(rng: random.Random, side: Side, toolset: list[InventedTool]) -> Situation | None:
+    """What is asked for needs a value that another tool gives, and the user tells what that one needs: first the one, then, with
+    what it gave, the other."""
+    able = [tool for tool in toolset if tool.required]
+    if len(able) < 2:
+        return None
+    giver, taker = rng.sample(able, 2)
+    lacking = utterances.lacking(rng, taker, toolset)
+    if lacking is None or len(lacking[1]) != 1 or not lacking[1][0].is_plain:
+        return None
+    request, (needed,) = lacking
+    told = list(giver.required)
+    if needed.name in {p.name for p in told}:
+        return None
+    spoken = utterances.speak_values(rng, giver, {p.name for p in told})
+    question = rng.choice(_FIRST).format(
+        p=needed.words, q=rng.choice(_ASKING).format(n=listed([p.words for p in told]))
+    )
+    messages: list[dict[str, Any]] = [
+        user(request.text),
+        assistant(question),
+        user(utterances.reply(rng, told, spoken)),
+    ]
+    call = ToolCall(name=giver.name, arguments=in_order(giver, {p.name: spoken[p.name][0] for p in told}))
+    if rng.random() < 0.4:
+        return Situation("provided", tuple(messages), execute(giver, call.arguments))
+    result = invent_result(rng, side)
+    if "error" in result:
+        return None
+    value, _ = needed.speak(rng)
+    result[needed.name] = value
+    messages.extend(called(((call, result),)))
+    if rng.random() < 0.5:
+        have = rng.choice(_HAVE).format(p=needed.words, v=value, verb=taker.verb.replace("_", " "), noun=taker.noun)
+        messages.append(assistant(have))
+    arguments = in_order(taker, {**request.arguments, needed.name: value})
+    return Situation("provided", tuple(messages), execute(taker, arguments))
