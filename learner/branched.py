@@ -59,22 +59,24 @@ def branched_attention(
     key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
     query = query * scaling
     size = branches.prefix.shape[-1]
-    head_q, head_k, head_v = query[:, :, :size], key[:, :, :size], value[:, :, :size]
-    out = (
-        torch.softmax(head_q @ head_k.transpose(-1, -2) + branches.prefix, -1, dtype=torch.float32).to(value.dtype)
-        @ head_v
-    )
+    # Contiguous, or every product below copies them for itself.
+    head_q, head_k, head_v = (t[:, :, :size].contiguous() for t in (query, key, value))
+    out = torch.softmax(head_q @ head_k.transpose(-1, -2) + branches.prefix, -1) @ head_v
     if branches.within is None or branches.on_prefix is None:
         return out.transpose(1, 2), None
-    rest = query[:, :, size:]
-    slots = branches.within.shape[2]
-    slot_q, slot_k, slot_v = (t[:, :, size:].unflatten(2, (slots, -1)) for t in (query, key, value))
-    onto_prefix = (rest @ head_k.transpose(-1, -2) + branches.on_prefix).unflatten(2, (slots, -1))
-    onto_self = slot_q @ slot_k.transpose(-1, -2) + branches.within
-    weights = torch.softmax(torch.cat([onto_prefix, onto_self], -1), -1, dtype=torch.float32).to(value.dtype)
-    from_prefix = weights[..., :size].flatten(2, 3) @ head_v
-    from_self = (weights[..., size:] @ slot_v).flatten(2, 3)
-    return torch.cat([out, from_prefix + from_self], 2).transpose(1, 2), None
+    slots = (branches.within.shape[2], -1)
+    rest_q, rest_k, rest_v = (t[:, :, size:].contiguous() for t in (query, key, value))
+    onto_prefix = rest_q @ head_k.transpose(-1, -2) + branches.on_prefix
+    slot_q, slot_k, slot_v = (t.unflatten(2, slots) for t in (rest_q, rest_k, rest_v))
+    onto_self = (slot_q @ slot_k.transpose(-1, -2) + branches.within).flatten(2, 3)
+    # One softmax over both blocks, without a copy that holds them side by side.
+    highest = torch.maximum(onto_prefix.amax(-1, keepdim=True), onto_self.amax(-1, keepdim=True)).float().detach()
+    on_prefix, on_self = (torch.exp(scores.float() - highest) for scores in (onto_prefix, onto_self))
+    total = on_prefix.sum(-1, keepdim=True) + on_self.sum(-1, keepdim=True)
+    from_prefix = on_prefix.to(value.dtype) @ head_v
+    from_self = (on_self.to(value.dtype).unflatten(2, slots) @ slot_v).flatten(2, 3)
+    rest = ((from_prefix + from_self) / total).to(value.dtype)
+    return torch.cat([out, rest], 2).transpose(1, 2), None
 
 
 def use_branched_attention(model: Any) -> None:

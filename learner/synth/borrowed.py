@@ -1,7 +1,8 @@
 """Families from rows that others wrote: real tools and real requests, in companies and with values of our drawing.
 
 Public sets hold one request or two for a tool, and their class shows by form (one gives five tools and always calls). So tools are
-drawn from the whole set, and every family asks for what is there, for what is not, and for too little (`learner.variants`).
+drawn from the whole set, and every family asks for what is there, most often for its first tool (`learner.synth.toolset`), for what
+is not, and for too little (`learner.variants`).
 """
 
 import random
@@ -18,6 +19,7 @@ from learner.synth.lexicon import Side, side_of
 from learner.synth.parameters import split_name
 from learner.synth.scenarios import Family
 from learner.synth.situations import Situation
+from learner.synth.toolset import CHANCES
 from runtime.decision import Execute
 from tools.json_schema import argument_errors
 
@@ -70,7 +72,8 @@ class Borrowed:
                 return None
             row = rng.choice(self.rows[name])
             return variants.refused(row, tools)
-        row = rng.choice(self.rows[rng.choice(shown)]).model_copy(update={"tools": tools})
+        name = rng.choices(shown, CHANCES[: len(shown)])[0]
+        row = rng.choice(self.rows[name]).model_copy(update={"tools": tools})
         if rng.random() < 0.6:
             row = variants.other_values(rng, row, self.pool) or row
         return variants.lacking(rng, row, self.pool) if kind == "clarify" else row

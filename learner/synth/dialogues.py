@@ -20,6 +20,7 @@ from learner.synth.situations import (
     question_about,
     user,
 )
+from learner.synth.toolset import Toolset
 from learner.synth.utterances import listed
 from runtime.decision import ToolCall
 
@@ -103,7 +104,7 @@ def _announces(rng: random.Random, tool: InventedTool, *, first: bool) -> str:
     return f"{rng.choice(_WILLING if first else _NOTED)} {said}" if draw < 0.75 else said
 
 
-def _opening(rng: random.Random, tool: InventedTool, toolset: list[InventedTool]) -> utterances.Lacking | None:
+def _opening(rng: random.Random, tool: InventedTool, toolset: Toolset) -> utterances.Lacking | None:
     """A request that lacks something: as anybody words it, or one without any value."""
     if tool.phrases or rng.random() < 0.4:
         return utterances.lacking(rng, tool, toolset)
@@ -111,12 +112,12 @@ def _opening(rng: random.Random, tool: InventedTool, toolset: list[InventedTool]
     return utterances.Request(text, {}), list(tool.required)
 
 
-def gathered(rng: random.Random, side: Side, toolset: list[InventedTool]) -> Situation | None:
+def gathered(rng: random.Random, side: Side, toolset: Toolset) -> Situation | None:
     """The assistant asks for one value or a few at a time. Execute once all are there, whoever spoke last; clarify until then."""
     able = [tool for tool in toolset if tool.required]
     if not able:
         return None
-    tool = rng.choice(able)
+    tool = toolset.pick(rng, able)
     opening = _opening(rng, tool, toolset)
     if opening is None:
         return None
@@ -143,9 +144,9 @@ def gathered(rng: random.Random, side: Side, toolset: list[InventedTool]) -> Sit
     return Situation("gathered", tuple(messages), execute(tool, in_order(tool, arguments)))
 
 
-def announced(rng: random.Random, side: Side, toolset: list[InventedTool]) -> Situation | None:
+def announced(rng: random.Random, side: Side, toolset: Toolset) -> Situation | None:
     """The assistant said that it will, and has not yet: now it does, or asks for what it lacks."""
-    tool = rng.choice(toolset)
+    tool = toolset.pick(rng)
     if tool.required and rng.random() < 0.3:
         opening = _opening(rng, tool, toolset)
         if opening is None:
@@ -175,13 +176,13 @@ _HAVE = (
 )
 
 
-def provided(rng: random.Random, side: Side, toolset: list[InventedTool]) -> Situation | None:
+def provided(rng: random.Random, side: Side, toolset: Toolset) -> Situation | None:
     """What is asked for needs a value that another tool gives, and the user tells what that one needs: first the one, then, with
     what it gave, the other."""
     able = [tool for tool in toolset if tool.required]
     if len(able) < 2:
         return None
-    giver, taker = rng.sample(able, 2)
+    giver, taker = toolset.pick_two(rng, able)
     lacking = utterances.lacking(rng, taker, toolset)
     if lacking is None or len(lacking[1]) != 1 or not lacking[1][0].is_plain:
         return None

@@ -143,7 +143,7 @@ def packed_families(
         if borrowed is not None and rng.random() < BORROWED_SHARE:
             family = borrowed.family(rng, situations=16)
         else:
-            family = invent_family(rng, "train", tools=tools, situations=16)
+            family = invent_family(rng, "train", tools=tools, situations=16, by_fit=True)
         packed = pack_family(family, renderer, layout, rng)
         index += stride
         if packed is not None:

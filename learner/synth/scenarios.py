@@ -30,6 +30,7 @@ from learner.synth.situations import (
     say_result,
     user,
 )
+from learner.synth.toolset import Toolset
 from learner.synth.utterances import Request
 from runtime.decision import Answer, Clarify, Execute, RefusalCategory, Refuse, ToolCall
 
@@ -74,9 +75,16 @@ def invent_family(
     tools: tuple[int, int] = (1, 6),
     situations: int = 8,
     weights: dict[str, float] | None = None,
+    by_fit: bool = False,
 ) -> Family:
-    """Args: tools: fewest and most tools shown. situations: how many to draw. weights: of each kind; default `WEIGHTS`."""
-    toolset = _draw_toolset(rng, side, rng.randint(*tools))
+    """
+    Args:
+        tools: fewest and most tools shown.
+        situations: how many to draw.
+        weights: of each kind; default `WEIGHTS`.
+        by_fit: the tools stand as a search puts them that most often finds the right one (`learner.synth.toolset`).
+    """
+    toolset = Toolset(_draw_toolset(rng, side, rng.randint(*tools)), by_fit=by_fit)
     kinds = weights or WEIGHTS
     drawn: list[Situation] = []
     while len(drawn) < situations:
@@ -121,23 +129,23 @@ def _served(tool: InventedTool, made: Request, result: dict[str, Any]) -> tuple[
     return called(((ToolCall(name=tool.name, arguments=made.arguments), result),))
 
 
-def _execute_situation(rng: random.Random, side: Side, toolset: list[InventedTool]) -> Situation | None:
-    tool = rng.choice(toolset)
+def _execute_situation(rng: random.Random, side: Side, toolset: Toolset) -> Situation | None:
+    tool = toolset.pick(rng)
     made = utterances.complete(rng, tool, toolset)
     return Situation("execute", (user(made.text),), execute(tool, made.arguments))
 
 
-def _drop(rng: random.Random, toolset: list[InventedTool]) -> tuple[InventedTool, Request, list[Parameter]] | None:
+def _drop(rng: random.Random, toolset: Toolset) -> tuple[InventedTool, Request, list[Parameter]] | None:
     """A tool, a request that leaves something out, and what it leaves out; None where no tool requires anything."""
     able = [t for t in toolset if t.required]
     if not able:
         return None
-    tool = rng.choice(able)
+    tool = toolset.pick(rng, able)
     made = utterances.lacking(rng, tool, toolset)
     return (tool, *made) if made else None
 
 
-def _clarify_situation(rng: random.Random, side: Side, toolset: list[InventedTool]) -> Situation | None:
+def _clarify_situation(rng: random.Random, side: Side, toolset: Toolset) -> Situation | None:
     drop = _drop(rng, toolset)
     if drop is None:
         return None
@@ -145,7 +153,7 @@ def _clarify_situation(rng: random.Random, side: Side, toolset: list[InventedToo
     return Situation("clarify", (user(made.text),), clarify(tool, missing))
 
 
-def _supplied_situation(rng: random.Random, side: Side, toolset: list[InventedTool]) -> Situation | None:
+def _supplied_situation(rng: random.Random, side: Side, toolset: Toolset) -> Situation | None:
     drop = _drop(rng, toolset)
     if drop is None:
         return None
@@ -160,7 +168,7 @@ def _supplied_situation(rng: random.Random, side: Side, toolset: list[InventedTo
     return Situation("supplied", messages, execute(tool, in_order(tool, arguments)))
 
 
-def _absent_tool(rng: random.Random, side: Side, toolset: list[InventedTool]) -> InventedTool:
+def _absent_tool(rng: random.Random, side: Side, toolset: Toolset) -> InventedTool:
     """A tool that is not shown; often near one that is."""
     while True:
         invented = [t for t in toolset if not t.phrases]
@@ -183,7 +191,7 @@ def _may_be_same(verb: str, other: str) -> bool:
     return bool(first & second)
 
 
-def _absent_situation(rng: random.Random, side: Side, toolset: list[InventedTool]) -> Situation | None:
+def _absent_situation(rng: random.Random, side: Side, toolset: Toolset) -> Situation | None:
     tool = _absent_tool(rng, side, toolset)
     text = utterances.complete(rng, tool).text
     told = (tool.noun.removesuffix("s"), tool.alias.removesuffix("s"), tool.name)
@@ -240,7 +248,7 @@ _HARM_FORMS = (
 )
 
 
-def _unsafe_situation(rng: random.Random, side: Side, toolset: list[InventedTool]) -> Situation | None:
+def _unsafe_situation(rng: random.Random, side: Side, toolset: Toolset) -> Situation | None:
     thing = rng.choice(_HARM_THINGS).format(
         x=rng.choice((pseudo_word(rng), real_word(rng, side))), p=pseudo_word(rng).capitalize()
     )
@@ -248,17 +256,17 @@ def _unsafe_situation(rng: random.Random, side: Side, toolset: list[InventedTool
     return Situation("unsafe", (user(text),), Refuse(reason=UNSAFE_REASON, category=RefusalCategory.UNSAFE))
 
 
-def _result_situation(rng: random.Random, side: Side, toolset: list[InventedTool]) -> Situation | None:
-    tool = rng.choice(toolset)
+def _result_situation(rng: random.Random, side: Side, toolset: Toolset) -> Situation | None:
+    tool = toolset.pick(rng)
     made = utterances.complete(rng, tool, toolset)
     result = invent_result(rng, side)
     messages = (user(made.text), *_served(tool, made, result))
     return Situation("result", messages, Answer(text=say_result(result)))
 
 
-def _next_situation(rng: random.Random, side: Side, toolset: list[InventedTool]) -> Situation | None:
+def _next_situation(rng: random.Random, side: Side, toolset: Toolset) -> Situation | None:
     """A second request in a conversation whose first one was served, asked about, or declined."""
-    tool = rng.choice(toolset)
+    tool = toolset.pick(rng)
     made = utterances.complete(rng, tool, toolset)
     result = invent_result(rng, side)
     past = rng.random()
@@ -296,9 +304,9 @@ _OBJECTIONS = (
 )
 
 
-def _restated_situation(rng: random.Random, side: Side, toolset: list[InventedTool]) -> Situation | None:
+def _restated_situation(rng: random.Random, side: Side, toolset: Toolset) -> Situation | None:
     """The agent erred, and the user says the whole request again."""
-    tool = rng.choice(toolset)
+    tool = toolset.pick(rng)
     full = utterances.complete(rng, tool, toolset)
     lacking = utterances.lacking(rng, tool, toolset) if rng.random() < 0.5 else None
     vague = lacking[0] if lacking else utterances.complete(rng, tool, toolset)
@@ -322,7 +330,7 @@ def _restated_situation(rng: random.Random, side: Side, toolset: list[InventedTo
     return Situation("restated", (user(vague.text), *erred, user(objection)), execute(tool, full.arguments))
 
 
-def _chat_situation(rng: random.Random, side: Side, toolset: list[InventedTool]) -> Situation | None:
+def _chat_situation(rng: random.Random, side: Side, toolset: Toolset) -> Situation | None:
     if rng.random() < 0.5:
         text = rng.choice(
             (

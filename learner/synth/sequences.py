@@ -2,7 +2,7 @@
 corrections of a call that was made."""
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,10 +20,11 @@ from learner.synth.situations import (
     say_result,
     user,
 )
+from learner.synth.toolset import Toolset
 from learner.synth.utterances import Request
 from runtime.decision import Answer, Execute, ToolCall
 
-Maker = Callable[[random.Random, Side, list[InventedTool]], Situation | None]
+Maker = Callable[[random.Random, Side, Toolset], Situation | None]
 
 _AND = (", and ", ". Then ", ", then ", " and also ", "; ", ". Also ", ". After that ", ", and after that ")
 
@@ -42,24 +43,26 @@ class _Two:
         return Execute(calls=tuple(calls))
 
 
-def _two(rng: random.Random, toolset: Sequence[InventedTool]) -> _Two | None:
-    tools = (rng.choice(toolset), rng.choice(toolset))
+def _two(rng: random.Random, toolset: Toolset) -> _Two | None:
+    same = len(toolset) == 1 or rng.random() < 0.4
+    first, second = (toolset.pick(rng),) * 2 if same else toolset.pick_two(rng)
+    tools = (first, second)
     made = [utterances.complete(rng, tool, toolset) for tool in tools]
-    if made[0] == made[1]:
+    if first is second and made[0].arguments == made[1].arguments:
         return None
     text = made[0].text.rstrip(".?! ") + rng.choice(_AND) + made[1].text
     return _Two(text, tools, (made[0].arguments, made[1].arguments))
 
 
-def several(rng: random.Random, side: Side, toolset: list[InventedTool]) -> Situation | None:
+def several(rng: random.Random, side: Side, toolset: Toolset) -> Situation | None:
     """Two requests: two calls."""
     two = _two(rng, toolset)
     return two and Situation("several", (user(two.text),), two.decision)
 
 
-def each(rng: random.Random, side: Side, toolset: list[InventedTool]) -> Situation | None:
+def each(rng: random.Random, side: Side, toolset: Toolset) -> Situation | None:
     """One request for several values of one parameter, or for all of a tool's values twice: a call for each."""
-    tool = rng.choice(toolset)
+    tool = toolset.pick(rng)
     made = (utterances.and_again if rng.random() < 0.35 else utterances.for_each)(rng, tool, toolset)
     if made is None:
         return None
@@ -67,7 +70,7 @@ def each(rng: random.Random, side: Side, toolset: list[InventedTool]) -> Situati
     return Situation("each", (user(made[0]),), Execute(calls=calls))
 
 
-def rest(rng: random.Random, side: Side, toolset: list[InventedTool]) -> Situation | None:
+def rest(rng: random.Random, side: Side, toolset: Toolset) -> Situation | None:
     """Two requests of which the first has been served: the second call; both have been: an answer from both results."""
     two = _two(rng, toolset)
     if two is None:
@@ -95,9 +98,9 @@ _FROM_THERE = (
 )
 
 
-def chain(rng: random.Random, side: Side, toolset: list[InventedTool]) -> Situation | None:
+def chain(rng: random.Random, side: Side, toolset: Toolset) -> Situation | None:
     """A request whose second part needs a value that the first one's result gives: the first call, then the second with it."""
-    first = rng.choice(toolset)
+    first = toolset.pick(rng)
     ask = utterances.complete(rng, first, toolset)
     found = _lacking_one(rng, toolset)
     if found is None or found[0] is first:
@@ -120,12 +123,12 @@ def chain(rng: random.Random, side: Side, toolset: list[InventedTool]) -> Situat
     return Situation("chain", (user(text), *called(((call, result),))), execute(second, arguments))
 
 
-def _lacking_one(rng: random.Random, toolset: Sequence[InventedTool]) -> tuple[InventedTool, Request, Parameter] | None:
+def _lacking_one(rng: random.Random, toolset: Toolset) -> tuple[InventedTool, Request, Parameter] | None:
     """A request that leaves one plain value out."""
     able = [tool for tool in toolset if tool.required]
     if not able:
         return None
-    tool = rng.choice(able)
+    tool = toolset.pick(rng, able)
     made = utterances.lacking(rng, tool, toolset)
     if made is None or len(made[1]) != 1 or not made[1][0].is_plain:
         return None
@@ -157,9 +160,9 @@ _UNNAMED = (
 )
 
 
-def corrected(rng: random.Random, side: Side, toolset: list[InventedTool]) -> Situation | None:
+def corrected(rng: random.Random, side: Side, toolset: Toolset) -> Situation | None:
     """A call was made, and the user changes one of its values: the call again, with the other value."""
-    tool = rng.choice(toolset)
+    tool = toolset.pick(rng)
     made = utterances.spoken_request(rng, tool, toolset)
     able = [p for p in tool.parameters if p.name in made.spoken and p.is_plain]
     if not able:

@@ -16,6 +16,7 @@ from learner.synth.parameters import Parameter
 from learner.synth.rows import generate_rows
 from learner.synth.scenarios import Family, invent_family
 from learner.synth.situations import Situation
+from learner.synth.toolset import CHANCES
 from learner.synth.utterances import mistyped
 from runtime.decision import Clarify, Execute, ToolCall, parse_decision, write_decision
 from runtime.prompt import Renderer
@@ -178,6 +179,19 @@ def test_a_value_that_another_tool_has_to_give_is_got_from_it_and_then_used() ->
         after += 1
     assert before > 10
     assert after > 10
+
+
+def test_tools_by_fit_are_asked_for_as_often_as_a_search_puts_them_there() -> None:
+    places = Counter[tuple[bool, int]]()
+    for seed in range(150):
+        for by_fit in (False, True):
+            rng = random.Random(f"fit/{seed}")
+            family = invent_family(rng, "train", tools=(4, 4), weights={"execute": 1}, by_fit=by_fit)
+            names = [tool.name for tool in family.tools]
+            places.update((by_fit, names.index(calls_of(made)[0].name)) for made in family.situations)
+    for place, chance in enumerate(CHANCES[:4]):
+        assert abs(places[True, place] / 1200 - chance) < 0.05
+        assert abs(places[False, place] / 1200 - 0.25) < 0.05
 
 
 @given(SEEDS)
