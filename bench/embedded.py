@@ -1,8 +1,8 @@
 """`python -m bench.embedded`: the embedded policy beside plain `transformers.generate` and vLLM built for CPU.
 
 Same model, same prompts, greedy, in one run: new tokens per second at 1, 8 and 32 requests at once, on the base and with an adapter
-(rank 8, PEFT's for `generate`). Each size is played a few times, the three in turns, with other prompts each time, for two of them
-remember what they have read; printed are the medians.
+(rank 8, PEFT's for `generate`); the two policies also under the grammar of decisions, as hone serves. Each size is played a few
+times, all in turns, with other prompts each time, for two of them remember what they have read; printed are the medians.
 """
 
 import argparse
@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from peft import PeftModel
@@ -33,18 +33,25 @@ SIZES = (1, 8, 32)
 TOKENS = 48
 ADAPTER = "bench"
 
-Prompts = Sequence[tuple[int, ...]]
+
+class Asked(NamedTuple):
+    ids: tuple[int, ...]
+    grammar: str | None
+    """Of the tools that it shows."""
+
+
+Prompts = Sequence[Asked]
 Run = Callable[[Prompts, bool], int]
 """Answers some prompts, on the adapter or on the base, and says how many tokens it wrote."""
 
 
 def prompts(count: int, renderer: Renderer, limit: int) -> Prompts:
     """Those of generated decisions that leave room for an answer."""
-    found: list[tuple[int, ...]] = []
+    found: list[Asked] = []
     for row in generate_rows(9, "eval", 8 * count):
         ids = renderer.render(row.prompt, row.tools).token_ids
         if len(ids) + TOKENS <= limit:
-            found.append(ids)
+            found.append(Asked(ids, renderer.grammar(row.tools)))
     return found[:count]
 
 
@@ -55,8 +62,8 @@ def plain(adapter: Path, pad: int) -> Run:
     adapted: Any = PeftModel.from_pretrained(own, str(adapter))
 
     def run(batch: Prompts, on_adapter: bool) -> int:
-        width = max(len(p) for p in batch)
-        ids = torch.tensor([[pad] * (width - len(p)) + list(p) for p in batch])
+        width = max(len(p.ids) for p in batch)
+        ids = torch.tensor([[pad] * (width - len(p.ids)) + list(p.ids) for p in batch])
         model = adapted if on_adapter else base
         out = model.generate(input_ids=ids, attention_mask=(ids != pad).long(), max_new_tokens=TOKENS, do_sample=False)[
             :, width:
@@ -66,10 +73,12 @@ def plain(adapter: Path, pad: int) -> Run:
     return run
 
 
-def of_policy(policy: Policy, runner: asyncio.Runner) -> Run:
+def of_policy(policy: Policy, runner: asyncio.Runner, *, constrained: bool) -> Run:
+    def params(asked: Asked) -> SamplingParams:
+        return SamplingParams(max_tokens=TOKENS, grammar=asked.grammar if constrained else None)
+
     async def sample(batch: Prompts, adapter: str | None) -> int:
-        params = SamplingParams(max_tokens=TOKENS)
-        done = await asyncio.gather(*(policy.sample(p, params, adapter=adapter) for p in batch))
+        done = await asyncio.gather(*(policy.sample(p.ids, params(p), adapter=adapter) for p in batch))
         return sum(len(completion.token_ids) for completion in done)
 
     return lambda batch, on_adapter: runner.run(sample(batch, ADAPTER if on_adapter else None))
@@ -109,7 +118,8 @@ def main() -> None:
         for name, policy in policies.items():
             runner.run(policy.load_adapter(ADAPTER, adapter))
             stack.callback(lambda policy=policy: runner.run(policy.close()))
-            runs[name] = of_policy(policy, runner)
+            runs[name] = of_policy(policy, runner, constrained=False)
+            runs[f"{name}, grammar"] = of_policy(policy, runner, constrained=True)
         limit = min(policy.context_length for policy in policies.values())
         for on_adapter in (False, True):
             for size in SIZES:
@@ -122,21 +132,24 @@ def main() -> None:
         write_json({"embedded": rows}, given.json)
         return
     names = list(runs)
+    pairs = [(a, b) for a in names if a.startswith("embedded") for b in names if _are_compared(a, b)]
     shown = [
         [
             row["weights"],
             row["requests"],
             *(f"{row['tokens_per_second'][name]:.0f}" for name in names),
-            *(
-                f"{row['tokens_per_second']['embedded policy'] / row['tokens_per_second'][name]:.2f}"
-                for name in names
-                if name != "embedded policy"
-            ),
+            *(f"{row['tokens_per_second'][a] / row['tokens_per_second'][b]:.2f}" for a, b in pairs),
         ]
         for row in rows
     ]
-    others = [f"embedded / {name}" for name in names if name != "embedded policy"]
-    show_table("New tokens per second", ("weights", "requests", *names, *others), shown)
+    show_table("New tokens per second", ("weights", "requests", *names, *(f"{a} / {b}" for a, b in pairs)), shown)
+
+
+def _are_compared(ours: str, other: str) -> bool:
+    """`generate` knows no grammar; vLLM is compared under the same conditions."""
+    return other.startswith("transformers") or (
+        other.startswith("vLLM") and ours.endswith("grammar") == other.endswith("grammar")
+    )
 
 
 if __name__ == "__main__":

@@ -1,17 +1,20 @@
 """Small models decoded by hone's own arithmetic: what is kept of earlier prompts, and what that must not change."""
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
 from runtime.policy.base import SamplingParams
+from runtime.policy.embedded.constraint import Constraint
 from runtime.policy.embedded.decoder import Decoder
 from runtime.policy.embedded.fused import FusedDecoder, FusedModel, can_fuse
+from runtime.policy.embedded.guesses import guess
 from runtime.policy.embedded.padded import PaddedDecoder
 from runtime.policy.embedded.rows import Row
 
@@ -24,12 +27,18 @@ class Counted(FusedModel):
     read_tokens = 0
 
     def read(
-        self, ids_BT: torch.Tensor, places_BT: torch.Tensor, keys_LBGPD: torch.Tensor, values_LBGPD: torch.Tensor
+        self,
+        ids_BT: torch.Tensor,
+        places_BT: torch.Tensor,
+        keys_LBGPD: torch.Tensor,
+        values_LBGPD: torch.Tensor,
+        *,
+        wanted: int = 1,
     ) -> torch.Tensor:
         self.read_tokens += ids_BT.numel()
         if ids_BT.tolist()[0][-2:] == [399, 7]:
             raise RuntimeError("out of memory")
-        return super().read(ids_BT, places_BT, keys_LBGPD, values_LBGPD)
+        return super().read(ids_BT, places_BT, keys_LBGPD, values_LBGPD, wanted=wanted)
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +162,84 @@ def test_a_row_whose_numbers_overflow_spoils_no_other(tiny_model: Path) -> None:
         decoder.admit(well)
         finish(decoder)
         assert [r.token_ids for r in well] == [alone(model, r.prompt_ids, 8) for r in well]
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_guesses_right_or_wrong_change_neither_tokens_nor_logprobs(
+    fused: Counted, monkeypatch: pytest.MonkeyPatch, temperature: float
+) -> None:
+    def rows() -> list[Row]:
+        params = SamplingParams(max_tokens=20, temperature=temperature, seed=3)
+        return [Row(tuple(tokens(30 + seed, seed)), params, None, limit=20 + seed) for seed in range(6)]
+
+    def decoded(guess: Callable[[Row, Any, int], list[int]]) -> tuple[list[Row], int]:
+        monkeypatch.setattr("runtime.policy.embedded.fused.guess", guess)
+        decoder, asked, steps = FusedDecoder(fused, STOP), rows(), 0
+        decoder.admit(asked)
+        while decoder.rows:
+            decoder.step()
+            steps += 1
+        return asked, steps
+
+    plain, plain_steps = decoded(lambda row, read, most: [])
+    known = {row.prompt_ids: row.token_ids for row in plain}
+    generator = random.Random(1)
+
+    def often_right(row: Row, read: Any, most: int) -> list[int]:
+        coming = known[row.prompt_ids][len(row.token_ids) :]
+        coming = coming[: min(generator.randrange(6), row.limit - len(row.token_ids) - 1)]
+        return [token if generator.random() < 0.8 else generator.randrange(5, 399) for token in coming]
+
+    guessed, steps = decoded(often_right)
+    assert [row.token_ids for row in guessed] == [row.token_ids for row in plain]
+    for a, b in zip(guessed, plain, strict=True):
+        assert a.logprobs == pytest.approx(b.logprobs, abs=1e-4)
+    assert steps < 0.8 * plain_steps
+
+
+def test_a_wrong_guess_whose_numbers_overflow_spoils_no_other(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model: Any = AutoModelForCausalLM.from_pretrained(tiny_model).eval()
+    monkeypatch.setattr("runtime.policy.embedded.fused.guess", lambda row, read, most: [400, 400] if most else [])
+    with torch.inference_mode():
+        model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.clone())  # it is tied to the embedding
+        model.get_input_embeddings().weight[400] = torch.inf
+        decoder = FusedDecoder(FusedModel(model, lambda layer: layer.weight), STOP)
+        for first in (0, 10):
+            asked = [row(tokens(20 + seed, seed), limit=12) for seed in range(first, first + 10)]
+            decoder.admit(asked)
+            finish(decoder)
+            assert [r.token_ids for r in asked] == [alone(model, r.prompt_ids, 12) for r in asked]
+
+
+def test_a_row_goes_to_the_end_of_the_context_beside_a_short_one(fused: Counted, model: Any) -> None:
+    decoder = FusedDecoder(fused, STOP)
+    room = fused.places
+    long, short = row(tokens(room - 5, seed=1), limit=5), row(tokens(20, seed=2), limit=30)
+    decoder.admit([long, short])
+    finish(decoder)
+    assert [long.token_ids, short.token_ids] == [alone(model, r.prompt_ids, r.limit) for r in (long, short)]
+
+
+def test_a_guess_is_what_the_grammar_leaves_no_choice_about_else_what_followed_the_last_token_before() -> None:
+    asked = row([5, 6, 7, 8, 6, 9], limit=4)
+    asked.token_ids = [6]
+    read = np.array(asked.prompt_ids)
+    assert guess(asked, read, 6) == [9]  # two at most: one of the four is there, and one comes by itself
+    asked.token_ids, asked.limit = [7, 6], 9
+    assert guess(asked, np.array([*asked.prompt_ids, 7]), 3) == [9, 7]
+    assert guess(asked, np.array([5, 7, 6, 8, 1, 6, 3, 7]), 1) == [8]  # after the same two rather than the latest one
+    asked.token_ids = [77]
+    assert guess(asked, read, 6) == []
+    assert guess(asked, read, 0) == []
+    asked.constraint = cast(Constraint, Forcing())
+    assert guess(asked, read, 2) == [1, 2]
+
+
+class Forcing:
+    def forced(self) -> list[int]:
+        return [1, 2, 3]
 
 
 def test_little_stays_in_memory_at_rest(fused: Counted) -> None:

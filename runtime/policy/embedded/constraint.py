@@ -28,6 +28,10 @@ class Constraint:
         """Sets a line of a mask to the tokens that may come next."""
         llguidance.torch.fill_next_token_bitmask(self._matcher, bits_NW, index)
 
+    def forced(self) -> list[int]:
+        """The tokens that have to come next, as the tokenizer would write them; none where there is a choice."""
+        return self._matcher.compute_ff_tokens()
+
     def advance(self, token: int) -> None:
         self._matcher.consume_token(token)
 

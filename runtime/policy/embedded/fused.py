@@ -6,7 +6,8 @@ costs a copy of the matrices for each adapter, so larger models, in which the ma
 `runtime.policy.embedded.padded`.
 
 Keys and values lie in slots that last: a new prompt takes over the beginning that it shares with any prompt read before, its own
-conversation above all, and reads only the rest.
+conversation above all, and reads only the rest. A step reads a guess at what follows along with what each row was given
+(`runtime.policy.embedded.guesses`).
 
 Shapes: B rows, T tokens of each, N = B x T, W the width, H heads of queries, G heads of keys and values, D their width; in the
 cache L layers, S slots, P places; V vocabulary.
@@ -23,12 +24,17 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention, silu
 from transformers import Qwen2ForCausalLM
 
+from runtime.policy.embedded.guesses import guess
 from runtime.policy.embedded.rows import Row, choose
 
 MAX_PARAMETERS = 64_000_000
 """The largest model of which each adapter may have a copy."""
 _SLOTS, _PLACES = 8, 256
 """What the cache begins with; both grow."""
+_MOST_GUESSED = 6
+"""Tokens of a row that a step reads beyond the one that was given."""
+_READ_AT_ONCE = 64
+"""Guessed tokens of all rows that a step reads at most: beyond, they cost what they save."""
 _WORTH_SHARING = 16
 """Tokens; a shorter common beginning is read again."""
 KEPT_AT_REST = 128 * 2**20
@@ -79,7 +85,8 @@ class FusedModel:
         self._embedding_VW = model.get_input_embeddings().weight.detach()
         self._layers = [self._layer(layer, weight_of) for layer in model.model.layers]
         self._head_WV = _after_norm(model.model.norm, weight_of(model.lm_head))
-        places = torch.arange(config.max_position_embeddings)[None]
+        self.places = config.max_position_embeddings
+        places = torch.arange(self.places)[None]
         cos_PD, sin_PD = (turn[0, :, : self.head_width // 2] for turn in model.model.rotary_emb(places.float(), places))
         self._turns_PD = torch.complex(cos_PD, sin_PD)
 
@@ -106,11 +113,14 @@ class FusedModel:
         places_BT: torch.Tensor,
         keys_LBGPD: torch.Tensor,
         values_LBGPD: torch.Tensor,
+        *,
+        wanted: int = 1,
     ) -> torch.Tensor:
-        """Reads tokens at their places in their rows and leaves their keys and values there; returns the last ones' logits, (B, V).
+        """Reads tokens at their places in their rows and leaves their keys and values there.
 
         Args:
             keys_LBGPD, values_LBGPD: of the rows, up to and with the last place.
+            wanted: of how many of the last tokens the logits are returned, as (B, wanted, V).
         """
         (rows, tokens), places = ids_BT.shape, keys_LBGPD.shape[3]
         from_start = tokens == places
@@ -139,8 +149,8 @@ class FusedModel:
             states_NW = torch.addmm(states_NW, seen_NW, layer.out_of_heads)
             gate_NI, up_NI = torch.mm(self._unit(states_NW), layer.into_mlp).chunk(2, dim=-1)
             states_NW = torch.addmm(states_NW, silu(gate_NI).mul_(up_NI), layer.out_of_mlp)
-        last_BW = states_NW.view(rows, tokens, -1)[:, -1]
-        return torch.mm(self._unit(last_BW), self._head_WV)
+        last_NW = states_NW.view(rows, tokens, -1)[:, -wanted:].flatten(0, 1)
+        return torch.mm(self._unit(last_NW), self._head_WV).view(rows, wanted, -1)
 
     def _unit(self, states_NW: torch.Tensor) -> torch.Tensor:
         """RMS-normalised but for the factors that `_after_norm` put into the next matrix."""
@@ -182,13 +192,57 @@ class FusedDecoder:
         return self._let_go()
 
     def step(self) -> list[Row]:
-        count = len(self.rows)
-        slots_B, places_B = np.arange(count), self._lengths_S[:count].copy()
-        self._grow(places=int(places_B.max()) + 1)
-        self._tokens_SP[slots_B, places_B] = [row.token_ids[-1] for row in self.rows]
-        choose(self.rows, self._read(slice(0, count), self._tokens_SP[slots_B, places_B][:, None], places_B[:, None]))
-        self._lengths_S[:count] += 1
+        guesses = self._guesses()
+        logits_BTV = self._read_guessed(guesses)
+        if any(guesses) and not logits_BTV[:, 0].isfinite().all():  # a guess may have overflowed, and nothing masks NaN
+            self._blank(self._lengths_S[: len(guesses)] + logits_BTV.shape[1])
+            guesses = [[] for _ in guesses]
+            logits_BTV = self._read_guessed(guesses)
+        ends_B = self._lengths_S[: len(guesses)] + logits_BTV.shape[1]
+        self._take(guesses, logits_BTV)
+        self._blank(ends_B)
         return self._let_go()
+
+    def _read_guessed(self, guesses: Sequence[Sequence[int]]) -> torch.Tensor:
+        """Reads what each row was given last, and its guess; returns the logits at all these places, (B, T, V)."""
+        count, tokens = len(guesses), 1 + max(map(len, guesses))
+        places_BT = self._lengths_S[:count, None] + np.arange(tokens)
+        self._grow(places=int(places_BT.max()) + 1)
+        ids_BT = np.zeros((count, tokens), dtype=np.int64)
+        for ids_T, row, guessed in zip(ids_BT, self.rows, guesses, strict=True):
+            ids_T[: 1 + len(guessed)] = [row.token_ids[-1], *guessed]
+        self._tokens_SP[np.arange(count)[:, None], places_BT] = ids_BT
+        return self._read(slice(0, count), ids_BT, places_BT, wanted=tokens)
+
+    def _blank(self, ends_B: np.ndarray) -> None:
+        """Puts zeros into the running rows' slots, between their lengths and these places."""
+        lengths_B = self._lengths_S[: len(ends_B)]
+        for slot in np.flatnonzero(lengths_B < ends_B):
+            for cache in (self._keys_LSGPD, self._values_LSGPD):
+                cache[:, slot, :, lengths_B[slot] : ends_B[slot]] = 0
+
+    def _guesses(self) -> list[list[int]]:
+        """For each row; fewer tokens the more rows there are, since they are work then."""
+        count = len(self.rows)
+        lengths_B = self._lengths_S[:count]
+        most = min(_MOST_GUESSED, _READ_AT_ONCE // count, self._model.places - 1 - int(lengths_B.max()))
+        read = (tokens_P[:length] for tokens_P, length in zip(self._tokens_SP, lengths_B, strict=False))
+        return [guess(row, tokens, most) for row, tokens in zip(self.rows, read, strict=True)]
+
+    def _take(self, guesses: Sequence[Sequence[int]], logits_BTV: torch.Tensor) -> None:
+        """Gives each row its next token, and goes on with those to which that was as guessed."""
+        going = list(range(len(guesses)))
+        for place in range(logits_BTV.shape[1]):
+            choose([self.rows[index] for index in going], logits_BTV[going, place])
+            self._lengths_S[going] += 1
+            going = [
+                index
+                for index in going
+                if guesses[index][place : place + 1] == self.rows[index].token_ids[-1:]
+                and not self.rows[index].has_ended(self._stop_ids)
+            ]
+            if not going:
+                return
 
     def _read_prompt(self, row: Row) -> None:
         row.began_at = time.perf_counter()
@@ -196,18 +250,19 @@ class FusedDecoder:
         shared = self._take_slot(slot, prompt)
         self._tokens_SP[slot], self._lengths_S[slot] = -1, len(prompt)  # like no prompt, should reading fail
         places_T = np.arange(shared, len(prompt))
-        logits_1V = self._read(slice(slot, slot + 1), prompt[None, shared:], places_T[None])
+        logits_11V = self._read(slice(slot, slot + 1), prompt[None, shared:], places_T[None])
         self._tokens_SP[slot, : len(prompt)] = prompt
-        choose([row], logits_1V)
+        choose([row], logits_11V[:, 0])
         self.rows.append(row)
 
-    def _read(self, slots: slice, ids_BT: np.ndarray, places_BT: np.ndarray) -> torch.Tensor:
+    def _read(self, slots: slice, ids_BT: np.ndarray, places_BT: np.ndarray, *, wanted: int = 1) -> torch.Tensor:
         end = int(places_BT.max()) + 1
         return self._model.read(
             torch.from_numpy(ids_BT),
             torch.from_numpy(places_BT),
             self._keys_LSGPD[:, slots, :, :end],
             self._values_LSGPD[:, slots, :, :end],
+            wanted=wanted,
         )
 
     def _take_slot(self, slot: int, prompt: np.ndarray) -> int:
