@@ -33,7 +33,7 @@ _SLOTS, _PLACES = 8, 256
 """What the cache begins with; both grow."""
 _MOST_GUESSED = 6
 """Tokens of a row that a step reads beyond the one that was given."""
-_READ_AT_ONCE = 64
+_READ_AT_ONCE = 32
 """Guessed tokens of all rows that a step reads at most: beyond, they cost what they save."""
 _WORTH_SHARING = 16
 """Tokens; a shorter common beginning is read again."""
