@@ -8,7 +8,7 @@ from typing import Any
 from learner.synth import utterances
 from learner.synth.invention import InventedTool
 from learner.synth.lexicon import Side
-from learner.synth.parameters import Parameter
+from learner.synth.parameters import Parameter, listed
 from learner.synth.situations import (
     Situation,
     assistant,
@@ -21,7 +21,6 @@ from learner.synth.situations import (
     user,
 )
 from learner.synth.toolset import Toolset
-from learner.synth.utterances import listed
 from runtime.decision import ToolCall
 
 _WILLING = (
@@ -126,19 +125,16 @@ def gathered(rng: random.Random, side: Side, toolset: Toolset) -> Situation | No
     arguments = dict(request.arguments)
     messages = [user(request.text)]
     open_at_the_end = rng.choice((0, 0, 0, 1, 2)) if len(missing) > 1 else 0
-    first = True
     while len(missing) > open_at_the_end:
         asked = missing if rng.random() < 0.35 else missing[: rng.choice((1, 1, 1, 2))]
-        messages.append(assistant(_asks(rng, asked, first=first)))
+        messages.append(assistant(_asks(rng, asked, first=len(messages) == 1)))
         # Asked for several, people give some.
         told = asked[: rng.randint(1, len(asked))] if len(asked) > 1 and rng.random() < 0.25 else asked
         messages.append(user(utterances.reply(rng, told, spoken)))
         arguments |= {p.name: spoken[p.name][0] for p in told}
         missing = [p for p in missing if p not in told]
-        first = False
     if rng.random() < (0.4 if not missing else 0.1):
-        announced = _announces(rng, tool, first=first) if not missing else rng.choice(_NOTED)
-        messages.append(assistant(announced))
+        messages.append(assistant(rng.choice(_NOTED) if missing else _announces(rng, tool, first=False)))
     if missing:
         return Situation("gathered", tuple(messages), clarify(tool, missing))
     return Situation("gathered", tuple(messages), execute(tool, in_order(tool, arguments)))

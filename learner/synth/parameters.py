@@ -5,7 +5,7 @@ words to the parameter ("in {v}", "{v} nights", "{n} {v}"). Explicit cues name t
 """
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,6 +52,11 @@ def split_name(name: str) -> str:
     """`fromZone`, `from_zone` and `from-zone` all read as "from zone"."""
     spaced = "".join(" " + c.lower() if c.isupper() else c for c in name)
     return " ".join(spaced.replace("_", " ").replace("-", " ").split())
+
+
+def listed(words: Sequence[str]) -> str:
+    """ "a", "a and b", "a, b and c"."""
+    return words[0] if len(words) == 1 else ", ".join(words[:-1]) + " and " + words[-1]
 
 
 EXPLICIT = (
@@ -219,7 +224,7 @@ def join_spoken(items: list[str], rng: random.Random) -> str:
         return items[0]
     draw = rng.random()
     if draw < 0.45:
-        return ", ".join(items[:-1]) + " and " + items[-1]
+        return listed(items)
     return (", " if draw < 0.8 else " ").join(items) if draw < 0.95 else "[" + ", ".join(items) + "]"
 
 

@@ -46,12 +46,11 @@ class _Two:
 def _two(rng: random.Random, toolset: Toolset) -> _Two | None:
     same = len(toolset) == 1 or rng.random() < 0.4
     first, second = (toolset.pick(rng),) * 2 if same else toolset.pick_two(rng)
-    tools = (first, second)
-    made = [utterances.complete(rng, tool, toolset) for tool in tools]
+    made = [utterances.complete(rng, tool, toolset) for tool in (first, second)]
     if first is second and made[0].arguments == made[1].arguments:
         return None
     text = made[0].text.rstrip(".?! ") + rng.choice(_AND) + made[1].text
-    return _Two(text, tools, (made[0].arguments, made[1].arguments))
+    return _Two(text, (first, second), (made[0].arguments, made[1].arguments))
 
 
 def several(rng: random.Random, side: Side, toolset: Toolset) -> Situation | None:

@@ -9,8 +9,7 @@ from typing import Any
 from learner.rows import ExpectedCall, GroundTruth
 from learner.synth.invention import InventedTool
 from learner.synth.lexicon import Side, pseudo_word, real_word
-from learner.synth.parameters import Parameter, code, number, phrase, place, word
-from learner.synth.utterances import listed
+from learner.synth.parameters import Parameter, code, listed, number, phrase, place, word
 from runtime.decision import Answer, Clarify, Decision, Execute, MissingParameter, Refuse, ToolCall
 
 OUT_OF_SCOPE_REASON = "None of my tools can do that."

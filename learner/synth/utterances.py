@@ -8,7 +8,7 @@ from typing import Any
 
 from learner.synth.invention import InventedTool
 from learner.synth.lexicon import VERBS, WORDS
-from learner.synth.parameters import Parameter, Spoken
+from learner.synth.parameters import Parameter, Spoken, listed
 
 _FORMAL = (
     "Please {ask}.",
@@ -499,11 +499,6 @@ _CONTEXTS = (
     "no {a} here, only {b}. ",
     "our {a} and {b} are gone. ",
 )
-
-
-def listed(words: Sequence[str]) -> str:
-    """ "a", "a and b", "a, b and c"."""
-    return words[0] if len(words) == 1 else ", ".join(words[:-1]) + " and " + words[-1]
 
 
 _REPLIES = (
