@@ -1,7 +1,7 @@
 """Small models decoded by hone's own arithmetic: what is kept of earlier prompts, and what that must not change."""
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,7 +14,7 @@ from runtime.policy.base import SamplingParams
 from runtime.policy.embedded.constraint import Constraint
 from runtime.policy.embedded.decoder import Decoder
 from runtime.policy.embedded.fused import FusedDecoder, FusedModel, can_fuse
-from runtime.policy.embedded.guesses import guess
+from runtime.policy.embedded.guesses import Guess, guess
 from runtime.policy.embedded.padded import PaddedDecoder
 from runtime.policy.embedded.rows import Row
 
@@ -26,19 +26,11 @@ class Counted(FusedModel):
 
     read_tokens = 0
 
-    def read(
-        self,
-        ids_BT: torch.Tensor,
-        places_BT: torch.Tensor,
-        keys_LBGPD: torch.Tensor,
-        values_LBGPD: torch.Tensor,
-        *,
-        wanted: int = 1,
-    ) -> torch.Tensor:
+    def read(self, ids_BT: torch.Tensor, *places_and_cache: Any, **wanted: Any) -> torch.Tensor:
         self.read_tokens += ids_BT.numel()
         if ids_BT.tolist()[0][-2:] == [399, 7]:
             raise RuntimeError("out of memory")
-        return super().read(ids_BT, places_BT, keys_LBGPD, values_LBGPD, wanted=wanted)
+        return super().read(ids_BT, *places_and_cache, **wanted)
 
 
 @pytest.fixture(scope="module")
@@ -165,16 +157,13 @@ def test_a_row_whose_numbers_overflow_spoils_no_other(tiny_model: Path) -> None:
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
-def test_guesses_right_or_wrong_change_neither_tokens_nor_logprobs(
-    fused: Counted, monkeypatch: pytest.MonkeyPatch, temperature: float
-) -> None:
+def test_guesses_right_or_wrong_change_neither_tokens_nor_logprobs(fused: Counted, temperature: float) -> None:
     def rows() -> list[Row]:
         params = SamplingParams(max_tokens=20, temperature=temperature, seed=3)
         return [Row(tuple(tokens(30 + seed, seed)), params, None, limit=20 + seed) for seed in range(6)]
 
-    def decoded(guess: Callable[[Row, Any, int], list[int]]) -> tuple[list[Row], int]:
-        monkeypatch.setattr("runtime.policy.embedded.fused.guess", guess)
-        decoder, asked, steps = FusedDecoder(fused, STOP), rows(), 0
+    def decoded(guess: Guess) -> tuple[list[Row], int]:
+        decoder, asked, steps = FusedDecoder(fused, STOP, guess=guess), rows(), 0
         decoder.admit(asked)
         while decoder.rows:
             decoder.step()
@@ -197,15 +186,15 @@ def test_guesses_right_or_wrong_change_neither_tokens_nor_logprobs(
     assert steps < 0.8 * plain_steps
 
 
-def test_a_wrong_guess_whose_numbers_overflow_spoils_no_other(
-    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_wrong_guess_whose_numbers_overflow_spoils_no_other(tiny_model: Path) -> None:
+    def guess(row: Row, read: Any, most: int) -> list[int]:
+        return [400, 400][:most]
+
     model: Any = AutoModelForCausalLM.from_pretrained(tiny_model).eval()
-    monkeypatch.setattr("runtime.policy.embedded.fused.guess", lambda row, read, most: [400, 400] if most else [])
     with torch.inference_mode():
         model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.clone())  # it is tied to the embedding
         model.get_input_embeddings().weight[400] = torch.inf
-        decoder = FusedDecoder(FusedModel(model, lambda layer: layer.weight), STOP)
+        decoder = FusedDecoder(FusedModel(model, lambda layer: layer.weight), STOP, guess=guess)
         for first in (0, 10):
             asked = [row(tokens(20 + seed, seed), limit=12) for seed in range(first, first + 10)]
             decoder.admit(asked)

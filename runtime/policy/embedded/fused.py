@@ -24,7 +24,7 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention, silu
 from transformers import Qwen2ForCausalLM
 
-from runtime.policy.embedded.guesses import guess
+from runtime.policy.embedded.guesses import Guess, guess
 from runtime.policy.embedded.rows import Row, choose
 
 MAX_PARAMETERS = 64_000_000
@@ -33,8 +33,8 @@ _SLOTS, _PLACES = 8, 256
 """What the cache begins with; both grow."""
 _MOST_GUESSED = 6
 """Tokens of a row that a step reads beyond the one that was given."""
-_READ_AT_ONCE = 32
-"""Guessed tokens of all rows that a step reads at most: beyond, they cost what they save."""
+_GUESSED_AT_ONCE = 32
+"""The same of all rows together: beyond, guesses cost what they save."""
 _WORTH_SHARING = 16
 """Tokens; a shorter common beginning is read again."""
 KEPT_AT_REST = 128 * 2**20
@@ -169,8 +169,16 @@ class FusedDecoder:
     Beyond a slot's length there are zeros: what is masked must be a number too, or one row's NaN would be another's.
     """
 
-    def __init__(self, model: FusedModel, stop_ids: frozenset[int], *, kept_at_rest: int = KEPT_AT_REST) -> None:
+    def __init__(
+        self,
+        model: FusedModel,
+        stop_ids: frozenset[int],
+        *,
+        guess: Guess = guess,
+        kept_at_rest: int = KEPT_AT_REST,
+    ) -> None:
         self._model = model
+        self._guess = guess
         self._stop_ids = stop_ids
         self._kept_at_rest = kept_at_rest
         self.rows: list[Row] = []
@@ -225,9 +233,9 @@ class FusedDecoder:
         """For each row; fewer tokens the more rows there are, since they are work then."""
         count = len(self.rows)
         lengths_B = self._lengths_S[:count]
-        most = min(_MOST_GUESSED, _READ_AT_ONCE // count, self._model.places - 1 - int(lengths_B.max()))
+        most = min(_MOST_GUESSED, _GUESSED_AT_ONCE // count, self._model.places - 1 - int(lengths_B.max()))
         read = (tokens_P[:length] for tokens_P, length in zip(self._tokens_SP, lengths_B, strict=False))
-        return [guess(row, tokens, most) for row, tokens in zip(self.rows, read, strict=True)]
+        return [self._guess(row, tokens, most) for row, tokens in zip(self.rows, read, strict=True)]
 
     def _take(self, guesses: Sequence[Sequence[int]], logits_BTV: torch.Tensor) -> None:
         """Gives each row its next token, and goes on with those to which that was as guessed."""

@@ -4,9 +4,14 @@ A step costs nearly as much for one token of a row as for a few. So a row brings
 and the row takes as much of it as it is then really given: what is chosen, and how likely it was, is the same as without guesses.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
 from runtime.policy.embedded.rows import Row
+
+Guess = Callable[[Row, np.ndarray, int], list[int]]
+"""As `guess`; the decoder takes whatever comes, and keeps what turns out right."""
 
 
 def guess(row: Row, read: np.ndarray, most: int) -> list[int]:
