@@ -14,6 +14,7 @@ from learner.errors import BadRows
 from learner.row_files import read_files, read_rows, write_rows
 from learner.rows import Row
 from learner.synth.rows import generate_rows
+from learner.synth.scenarios import WEIGHTS
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -29,14 +30,17 @@ def synth(
     rows: Annotated[int, typer.Option(min=1, help="How many.")] = 1000,
     seed: Annotated[int, typer.Option(help="The same seed gives the same rows.")] = 1,
     side: Annotated[str, typer.Option(help="train or eval; tools of one share no name with the other.")] = "train",
+    kind: Annotated[list[str] | None, typer.Option(help="Only situations of this kind; may be given again.")] = None,
     json: JsonOption = None,
 ) -> None:
     """Invent tools and decisions about them."""
+    if unknown := sorted({*(kind or ())} - {*WEIGHTS}):
+        raise typer.BadParameter(f"kind={unknown[0]!r}: give one of {', '.join(WEIGHTS)}")
     if side not in ("train", "eval"):
         raise typer.BadParameter(f"side={side!r}: give train or eval")
     chosen: Literal["train", "eval"] = "train" if side == "train" else "eval"
     out.parent.mkdir(parents=True, exist_ok=True)
-    count = write_rows(out, generate_rows(seed, chosen, rows))
+    count = write_rows(out, generate_rows(seed, chosen, rows, kinds=kind or ()))
     if json:
         write_json({"file": str(out), "rows": count, "seed": seed, "side": side}, json)
     else:

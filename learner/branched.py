@@ -65,18 +65,47 @@ def branched_attention(
     if branches.within is None or branches.on_prefix is None:
         return out.transpose(1, 2), None
     slots = (branches.within.shape[2], -1)
-    rest_q, rest_k, rest_v = (t[:, :, size:].contiguous() for t in (query, key, value))
-    onto_prefix = rest_q @ head_k.transpose(-1, -2) + branches.on_prefix
-    slot_q, slot_k, slot_v = (t.unflatten(2, slots) for t in (rest_q, rest_k, rest_v))
-    onto_self = (slot_q @ slot_k.transpose(-1, -2) + branches.within).flatten(2, 3)
+    rest_q, rest_k, rest_v = (t[:, :, size:].unflatten(2, slots) for t in (query, key, value))
+    parts = [
+        _of_slots(
+            rest_q[..., first : first + PART, :].contiguous(),
+            rest_k[..., : first + PART, :].contiguous(),
+            rest_v[..., : first + PART, :].contiguous(),
+            head_k,
+            head_v,
+            branches.on_prefix,
+            branches.within[..., first : first + PART, : first + PART],
+        )
+        for first in range(0, rest_q.shape[3], PART)
+    ]
+    rest = torch.cat(parts, 3).flatten(2, 3)
+    return torch.cat([out, rest], 2).transpose(1, 2), None
+
+
+PART = 72
+"""Tokens of a slot that are computed at once, which see none after them: most of the upper triangle is left out, and what is held
+stays in the processor's caches. Of 288, 144, 110, 96 and 72 the last was fastest on a CPU."""
+
+
+def _of_slots(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    head_k: torch.Tensor,
+    head_v: torch.Tensor,
+    on_prefix: torch.Tensor,
+    within: torch.Tensor,
+) -> torch.Tensor:
+    """query: [B, H, K, Q, D]; key, value: [B, H, K, S, D]; head_k, head_v: [B, H, P, D]; gives as query."""
+    slots = (query.shape[2], -1)
+    onto_prefix = (query.flatten(2, 3) @ head_k.transpose(-1, -2) + on_prefix).unflatten(2, slots)
+    onto_self = query @ key.transpose(-1, -2) + within
     # One softmax over both blocks, without a copy that holds them side by side.
     highest = torch.maximum(onto_prefix.amax(-1, keepdim=True), onto_self.amax(-1, keepdim=True)).float().detach()
-    on_prefix, on_self = (torch.exp(scores.float() - highest) for scores in (onto_prefix, onto_self))
-    total = on_prefix.sum(-1, keepdim=True) + on_self.sum(-1, keepdim=True)
-    from_prefix = on_prefix.to(value.dtype) @ head_v
-    from_self = (on_self.to(value.dtype).unflatten(2, slots) @ slot_v).flatten(2, 3)
-    rest = ((from_prefix + from_self) / total).to(value.dtype)
-    return torch.cat([out, rest], 2).transpose(1, 2), None
+    from_prefix, from_self = (torch.exp(scores.float() - highest) for scores in (onto_prefix, onto_self))
+    total = from_prefix.sum(-1, keepdim=True) + from_self.sum(-1, keepdim=True)
+    seen = (from_prefix.to(value.dtype).flatten(2, 3) @ head_v).unflatten(2, slots) + from_self.to(value.dtype) @ value
+    return (seen / total).to(value.dtype)
 
 
 def use_branched_attention(model: Any) -> None:

@@ -15,6 +15,7 @@ in it has loss and speed, `loss.png` the loss as a picture.
 import argparse
 import copy
 import json
+import math
 import multiprocessing
 import os
 import random
@@ -37,7 +38,7 @@ from learner.loss_curve import draw_loss
 from learner.row_files import read_rows
 from learner.starter import SIZES, VOCABULARY, build_model, train_tokenizer
 from learner.synth.borrowed import Borrowed
-from learner.synth.packing import IGNORED, Layout, packed_families
+from learner.synth.packing import IGNORED, Batch, Layout, packed_batches
 from learner.synth.scenarios import invent_family
 from runtime.decision import write_decision
 from runtime.prompt import Renderer
@@ -55,28 +56,15 @@ def tokenizer_texts(seed: int, families: int = 8000) -> Iterator[str]:
             yield write_decision(situation.decision)
 
 
-class _Families(IterableDataset):
-    def __init__(
-        self,
-        tokenizer_folder: Path,
-        seed: int,
-        start: int,
-        stride: int,
-        layout: Layout,
-        tools: tuple[int, int],
-        files: Sequence[Path],
-    ) -> None:
-        self._arguments = (tokenizer_folder, seed, start, stride, layout, tools, files)
+class _Batches(IterableDataset):
+    def __init__(self, tokenizer_folder: Path, files: Sequence[Path], **where: Any) -> None:
+        """Args: where: as `packed_batches` takes it."""
+        self._tokenizer_folder, self._files, self._where = tokenizer_folder, files, where
 
-    def __iter__(self) -> Iterator[tuple[Any, ...]]:
-        folder, seed, start, stride, layout, tools, files = self._arguments
-        renderer = Renderer.load(folder)
-        borrowed = Borrowed.of([row for file in files for row in read_rows(file)], "train") if files else None
-        families = packed_families(
-            renderer, seed=seed, start=start, stride=stride, layout=layout, tools=tools, borrowed=borrowed
-        )
-        for index, p in families:
-            yield p.token_ids, p.positions, p.branches, p.targets, index
+    def __iter__(self) -> Iterator[Batch]:
+        renderer = Renderer.load(self._tokenizer_folder)
+        rows = [row for file in self._files for row in read_rows(file)]
+        yield from packed_batches(renderer, borrowed=Borrowed.of(rows, "train") if rows else None, **self._where)
 
 
 class Trainer:
@@ -85,7 +73,9 @@ class Trainer:
     def __init__(self, model: Any, arguments: argparse.Namespace) -> None:
         self.model = model
         use_branched_attention(model)
-        self.body = torch.compile(model.model, dynamic=False) if arguments.compile else model.model
+        if arguments.compile:
+            for layer in model.model.layers:  # each like the first: what was compiled for that one serves them all
+                layer.compile(dynamic=False)
         matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n and "lm_head" not in n]
         chosen = {id(p) for p in matrices}
         others = [p for p in model.parameters() if id(p) not in chosen]
@@ -107,7 +97,7 @@ class Trainer:
             for group in optimizer.param_groups:
                 group["lr"] = self.lr * share
         with self.autocast:
-            hidden = self.body(
+            hidden = self.model.model(
                 input_ids=ids, position_ids=positions, branches=branches, use_cache=False
             ).last_hidden_state
             written = targets.reshape(-1) != IGNORED
@@ -248,21 +238,33 @@ def _copy_stage(trainer: Trainer, arguments: argparse.Namespace, step: int) -> i
 def _decision_stage(
     trainer: Trainer, renderer: Renderer, arguments: argparse.Namespace, step: int, family: int, rank: int
 ) -> None:
-    layout = Layout(arguments.prefix, arguments.slot, arguments.slots)
-    tools, processes = (1, arguments.max_tools), arguments.processes
-    dataset = _Families(
-        arguments.run / "tokenizer", arguments.seed, family + rank, processes, layout, tools, arguments.rows
+    processes = arguments.processes
+    dataset = _Batches(
+        arguments.run / "tokenizer",
+        arguments.rows,
+        seed=arguments.seed,
+        start=family + rank,
+        stride=processes,
+        first=step,
+        size=arguments.batch,
+        layouts=layouts(arguments),
+        tools=(1, arguments.max_tools),
     )
-    loader = DataLoader(dataset, batch_size=arguments.batch, num_workers=1, prefetch_factor=4)
-    log = _LossLog(arguments.run / "loss.jsonl" if rank == 0 else None, arguments.log_every)
-    for *arrays, indexes in loader:
+    loader = DataLoader(dataset, batch_size=None, num_workers=1, prefetch_factor=4)
+    log = _LossLog(arguments.run / "loss.jsonl" if rank == 0 else None, arguments.log_every, processes)
+    for batch in loader:
         if step >= arguments.steps:
             break
-        ids, positions, owners, targets = (array.to(trainer.device) for array in arrays)
-        branches = Branches.of(owners, prefix=layout.prefix, slot=layout.slot)
-        loss = trainer.step(ids, positions, branches, targets, share_of_lr(step, arguments))
-        step, family = step + 1, int(indexes[-1]) - rank
-        log.add(step, loss.item(), processes * int((owners >= 0).sum()), family)
+        ids, positions, owners, targets = (tensor.to(trainer.device) for tensor in batch[:4])
+        branches = Branches.of(owners, prefix=batch.layout.prefix, slot=batch.layout.slot)
+        loss = trainer.step(ids, positions, branches, targets, share_of_lr(step, arguments)).item()
+        if not math.isfinite(loss):
+            raise ArithmeticError(
+                f"The loss of step {step + 1} is {loss}. Go on from the last checkpoint with a smaller --lr, or with "
+                "--no-bf16 or --no-compile, which may hide a fault of the compiler."
+            )
+        step, considered, family = step + 1, batch.following - rank - family, batch.following - rank
+        log.add(step, loss, int((owners >= 0).sum()), arguments.batch, considered // processes)
         if rank == 0 and step % arguments.save_every == 0:
             save_checkpoint(arguments.run, trainer, step, family)
             export(trainer.model, renderer, arguments.run / "latest")
@@ -272,20 +274,36 @@ def _decision_stage(
         draw_loss(arguments.run / "loss.jsonl", arguments.run / "loss.png")
 
 
+def layouts(arguments: argparse.Namespace) -> tuple[Layout, ...]:
+    """Of the batches, in turn: one of `--long-every` is for long conversations."""
+    short = Layout(arguments.prefix, arguments.slot, arguments.slots)
+    if not arguments.long_every:
+        return (short,)
+    return (short,) * (arguments.long_every - 1) + (Layout(arguments.prefix, arguments.long_slot, 1, long=True),)
+
+
 class _LossLog:
     """Mean loss and speed, printed and kept every so many steps; nothing without a file."""
 
-    def __init__(self, path: Path | None, every: int) -> None:
-        self._path, self._every = path, every
-        self._started, self._tokens, self._losses = time.monotonic(), 0, list[float]()
+    def __init__(self, path: Path | None, every: int, processes: int) -> None:
+        self._path, self._every, self._processes = path, every, processes
+        self._started, self._tokens = time.monotonic(), 0
+        self._losses, self._packed, self._considered = list[float](), 0, 0
 
-    def add(self, step: int, loss: float, tokens: int, family: int) -> None:
-        self._tokens += tokens
+    def add(self, step: int, loss: float, tokens: int, packed: int, considered: int) -> None:
+        """Args, of this process: tokens: read; packed: families trained on; considered: those and the ones with too many tools."""
+        self._tokens += tokens * self._processes
+        self._packed, self._considered = self._packed + packed, self._considered + considered
         self._losses.append(loss)
         if step % self._every or self._path is None:
             return
         speed = self._tokens / (time.monotonic() - self._started)
-        entry = {"step": step, "loss": float(np.mean(self._losses)), "tokens_per_s": round(speed), "families": family}
+        entry = {
+            "step": step,
+            "loss": float(np.mean(self._losses)),
+            "tokens_per_s": round(speed),
+            "families_left_out": round(1 - self._packed / self._considered, 3),
+        }
         print(json.dumps(entry), flush=True)
         with self._path.open("a") as log:
             log.write(json.dumps(entry) + "\n")
@@ -307,9 +325,11 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--decay", type=int, default=1500, help="last steps, over which the rate falls to zero")
     parser.add_argument("--warmup", type=int, default=50)
     parser.add_argument("--batch", type=int, default=8, help="packed sequences a step and process")
-    parser.add_argument("--prefix", type=int, default=176, help="tokens of a packed sequence for the tools")
-    parser.add_argument("--slot", type=int, default=160, help="tokens of a slot for situations")
-    parser.add_argument("--slots", type=int, default=3, help="slots of a packed sequence")
+    parser.add_argument("--prefix", type=int, default=240, help="tokens of a packed sequence for the tools")
+    parser.add_argument("--slot", type=int, default=288, help="tokens of a slot for situations")
+    parser.add_argument("--slots", type=int, default=2, help="slots of a packed sequence")
+    parser.add_argument("--long-slot", type=int, default=880, help="tokens of the one slot for long conversations")
+    parser.add_argument("--long-every", type=int, default=4, help="of so many batches one has such; 0: none")
     parser.add_argument("--max-tools", type=int, default=6)
     parser.add_argument("--lr", type=float, default=3e-3)
     parser.add_argument("--threads", type=int, default=0, help="0: as torch chooses")

@@ -8,17 +8,19 @@ is not, and for too little (`learner.variants`).
 import random
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from learner import variants
 from learner.demonstration import decide
 from learner.rewards import score
 from learner.rows import ExpectedCall, GroundTruth, RewardModel, Row
+from learner.synth.conversations import can_go_on, joined
 from learner.synth.lexicon import Side, side_of
 from learner.synth.parameters import split_name
 from learner.synth.scenarios import Family
-from learner.synth.situations import Situation
+from learner.synth.sequences import together
+from learner.synth.situations import Situation, user
 from learner.synth.toolset import CHANCES
 from runtime.decision import Execute
 from tools.json_schema import argument_errors
@@ -53,17 +55,41 @@ class Borrowed:
         kept = {name: tuple(members) for name, members in found.items()}
         return cls(side, {n: tools[n] for n in kept}, kept, variants.Pool.of([r for m in kept.values() for r in m]))
 
-    def family(self, rng: random.Random, *, situations: int) -> Family:
+    def family(self, rng: random.Random, *, situations: int, long: bool = False) -> Family:
+        """Args: long: as many situations as fit one conversation follow one another in it."""
         shown = rng.sample(sorted(self.tools), rng.choice(_SIZES))
         tools = tuple(self.tools[name] for name in shown)
-        made: list[Situation] = []
-        while len(made) < situations:
-            kind = rng.choices(("execute", "clarify", "absent"), (50, 22, 28))[0]
-            row = self._row(rng, kind, shown, tools)
-            decision = None if row is None else decide(row)
-            if row is not None and decision is not None:
-                made.append(Situation(f"borrowed {kind}", row.prompt, decision))
-        return Family(self.side, (), tuple(made), tools)
+        make = self._conversation if long else self._situation
+        made = tuple(make(rng, shown, tools) for _ in range(situations))
+        return Family(self.side, (), made, tools)
+
+    def _conversation(self, rng: random.Random, shown: list[str], tools: tuple[dict[str, Any], ...]) -> Situation:
+        rounds: list[Situation] = []
+        while len(rounds) < rng.choice((1, 2, 3, 4)):
+            made = self._situation(rng, shown, tools)
+            rounds += [made] if can_go_on(made) else []
+        return joined(rng, [*rounds, self._situation(rng, shown, tools)], self.side, "borrowed conversation")
+
+    def _situation(self, rng: random.Random, shown: list[str], tools: tuple[dict[str, Any], ...]) -> Situation:
+        while True:
+            kind = rng.choices(("execute", "several", "clarify", "absent"), (44, 8, 21, 27))[0]
+            if kind == "several":
+                made = self._several(rng, shown, tools)
+            else:
+                row = self._row(rng, kind, shown, tools)
+                decision = None if row is None else decide(row)
+                made = None if row is None or decision is None else Situation("", row.prompt, decision)
+            if made is not None:
+                return replace(made, kind=f"borrowed {kind}")
+
+    def _several(self, rng: random.Random, shown: list[str], tools: tuple[dict[str, Any], ...]) -> Situation | None:
+        """Two requests in one message: a call for each."""
+        rows = [self._row(rng, "execute", shown, tools) for _ in range(2)]
+        first, second = (None if row is None else decide(row) for row in rows)
+        if not isinstance(first, Execute) or not isinstance(second, Execute) or first == second:
+            return None
+        text = together(rng, *(row.prompt[-1]["content"] for row in rows if row is not None))
+        return Situation("", (user(text),), Execute(calls=(*first.calls, *second.calls)))
 
     def _row(self, rng: random.Random, kind: str, shown: list[str], tools: tuple[dict[str, Any], ...]) -> Row | None:
         if kind == "absent":

@@ -8,7 +8,7 @@ from typing import Any
 from learner.synth import utterances
 from learner.synth.invention import InventedTool
 from learner.synth.lexicon import Side
-from learner.synth.parameters import Parameter, listed
+from learner.synth.parameters import Parameter, listed, split_name
 from learner.synth.situations import (
     Situation,
     assistant,
@@ -68,9 +68,9 @@ _ABOUT_TO = (
     "Let me see.",
     "I will do it now.",
     "Give me a second while I do that.",
-    "Let me {verb} it for you.",
-    "I'll {verb} the {noun} now.",
-    "Let me {verb} the {noun}.",
+    "Let me {do} for you.",
+    "I'll {do} now.",
+    "Let me {do}.",
 )
 _OPENINGS = (
     "Can you help me {ask}?",
@@ -95,8 +95,13 @@ def _asks(rng: random.Random, missing: Sequence[Parameter], *, first: bool) -> s
     return f"{lead} {question}" if rng.random() < 0.7 else question
 
 
+def _doing(tool: InventedTool) -> str:
+    """What the tool does, as in "book the table": of a tool that was written by hand, the words of its name."""
+    return split_name(tool.name).lower() if tool.phrases else f"{tool.verb} the {tool.noun}"
+
+
 def _announces(rng: random.Random, tool: InventedTool, *, first: bool) -> str:
-    said = rng.choice(_ABOUT_TO).format(verb=tool.verb.replace("_", " "), noun=tool.noun)
+    said = rng.choice(_ABOUT_TO).format(do=_doing(tool))
     draw = rng.random()
     if draw < 0.15:
         return rng.choice(_WILLING)
@@ -167,8 +172,8 @@ _HAVE = (
     "I have your {p} now.",
     "Great, the {p} is {v}.",
     "Got the {p}. One moment, please.",
-    "Your {p} is {v}. Let me {verb} the {noun} now.",
-    "I have it. Now I will {verb} the {noun}.",
+    "Your {p} is {v}. Let me {do} now.",
+    "I have it. Now I will {do}.",
 )
 
 
@@ -205,7 +210,7 @@ def provided(rng: random.Random, side: Side, toolset: Toolset) -> Situation | No
     result[needed.name] = value
     messages.extend(called(((call, result),)))
     if rng.random() < 0.5:
-        have = rng.choice(_HAVE).format(p=needed.words, v=value, verb=taker.verb.replace("_", " "), noun=taker.noun)
+        have = rng.choice(_HAVE).format(p=needed.words, v=value, do=_doing(taker))
         messages.append(assistant(have))
     arguments = in_order(taker, {**request.arguments, needed.name: value})
     return Situation("provided", tuple(messages), execute(taker, arguments))

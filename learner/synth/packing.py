@@ -5,21 +5,23 @@ just the attention that is wanted. A decision costs a third of the tokens that i
 the same tools make the contrast that teaches execute from clarify.
 
 The sequence has fixed places: `Layout.prefix` tokens for the tools, then `Layout.slots` slots of `Layout.slot` tokens, each holding
-whole branches.
+whole branches. Batches of many short situations take turns with batches of few long ones.
 """
 
 import random
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from learner.starter import CONTEXT, TURN_START
 from learner.synth.borrowed import Borrowed
 from learner.synth.parameters import word
-from learner.synth.scenarios import Family, invent_family
+from learner.synth.scenarios import LONG_WEIGHTS, Family, invent_family
 from learner.synth.situations import Situation
-from runtime.decision import write_decision
+from runtime.decision import Answer, Decision, Execute, ToolCall, write_decision
 from runtime.prompt import Renderer
 
 IGNORED = -100
@@ -34,6 +36,8 @@ class Layout:
     prefix: int = 192
     slot: int = 160
     slots: int = 3
+    long: bool = False
+    """For conversations of many turns, which a slot must have room for."""
 
     @property
     def length(self) -> int:
@@ -52,26 +56,64 @@ class Packed:
     """The next token where it is the policy's to write, else IGNORED."""
 
 
+@dataclass(frozen=True)
+class _Branch:
+    """What follows the tools: [S] tokens, and of each what comes next where that is taught, else IGNORED."""
+
+    token_ids: list[int]
+    positions: list[int]
+    """Counted from the end of the tools."""
+    targets: list[int]
+
+
+class Batch(NamedTuple):
+    """B sequences of T tokens; arrays of shape [B, T], as in `Packed`. A tuple, of which torch's loader makes tensors in shared
+    memory: through a pipe, a worker whose parent was killed would wait for ever."""
+
+    token_ids: np.ndarray
+    positions: np.ndarray
+    branches: np.ndarray
+    targets: np.ndarray
+    layout: Layout
+    following: int
+    """The family to go on from."""
+
+
 def pack_family(family: Family, renderer: Renderer, layout: Layout, rng: random.Random) -> Packed | None:
     """None when the tools do not fit their place or no branch fits a slot."""
     system = _system(rng)
+    apart = rng.random() < _APART
     prefix: list[int] | None = None
-    slots: list[list[tuple[list[int], list[int]]]] = [[] for _ in range(layout.slots)]
+    slots: list[list[_Branch]] = [[] for _ in range(layout.slots)]
     room = [layout.slot] * layout.slots
     for situation in family.situations:
-        prompt, completion = _render(family, situation, renderer, system)
-        prefix = prefix or _shared_prefix(renderer, prompt)
+        prompt = renderer.render((*system, *situation.messages), family.schemas).token_ids
+        prefix = prefix or _shared_prefix(renderer, list(prompt))
         if len(prefix) > layout.prefix:
             return None
-        suffix = prompt[len(prefix) :]
-        size = len(suffix) + len(completion)
-        slot = next((i for i, free in enumerate(room) if free >= size), None)
+        branch = _branch(family, situation, renderer, system, len(prefix), list(prompt))
+        slot = next((i for i, free in enumerate(room) if free >= len(branch.token_ids)), None)
         if slot is not None:
-            slots[slot].append((suffix, completion))
-            room[slot] -= size
+            slots[slot].append(_with_gaps(rng, branch, len(prefix), renderer) if apart else branch)
+            room[slot] -= len(branch.token_ids)
     if prefix is None or not any(slots):
         return None
     return _lay_out(prefix, slots, layout, renderer.tokenizer.pad_token_id)
+
+
+_APART = 0.25
+"""Share of families in whose branches positions are skipped: the distances of conversations longer than any slot, up to what the
+starter's context holds (positional skip-wise training, arXiv 2309.10400)."""
+
+
+def _with_gaps(rng: random.Random, branch: _Branch, start: int, renderer: Renderer) -> _Branch:
+    """Positions are skipped after the tools and before one of the turns."""
+    turn = renderer.tokenizer.convert_tokens_to_ids(TURN_START)
+    skipped = rng.randint(0, CONTEXT - start - len(branch.token_ids))
+    first = rng.randint(0, skipped)
+    at = rng.choice([i for i, token in enumerate(branch.token_ids) if token == turn])
+    positions = [i + (first if i < at else skipped) for i in range(len(branch.token_ids))]
+    return replace(branch, positions=positions)
 
 
 def _system(rng: random.Random) -> tuple[dict[str, Any], ...]:
@@ -83,14 +125,42 @@ def _system(rng: random.Random) -> tuple[dict[str, Any], ...]:
     return ({"role": "system", "content": text},)
 
 
-def _render(
-    family: Family, situation: Situation, renderer: Renderer, system: tuple[dict[str, Any], ...]
-) -> tuple[list[int], list[int]]:
-    prompt = renderer.render((*system, *situation.messages), family.schemas)
+def _branch(
+    family: Family,
+    situation: Situation,
+    renderer: Renderer,
+    system: tuple[dict[str, Any], ...],
+    start: int,
+    prompt: list[int],
+) -> _Branch:
+    """Args: start: where the branch begins in the prompt."""
+    written = _written(renderer, situation.decision)
+    tokens = [*prompt[start:], *written]
+    targets = [IGNORED] * len(tokens)
+    _teach(targets, len(prompt) - start, written)
+    for at in situation.taught:
+        messages = situation.messages
+        before = len(renderer.render((*system, *messages[:at]), family.schemas).token_ids) - start
+        written = _written(renderer, _decision_of(messages[at]))
+        if tokens[before : before + len(written)] == written:  # else the template shows it in other words
+            _teach(targets, before, written)
+    return _Branch(tokens, list(range(len(tokens))), targets)
+
+
+def _teach(targets: list[int], at: int, written: list[int]) -> None:
+    targets[at - 1 : at - 1 + len(written)] = written
+
+
+def _written(renderer: Renderer, decision: Decision) -> list[int]:
     tokenizer = renderer.tokenizer
-    written = write_decision(situation.decision)
-    completion = [*tokenizer.encode(written, add_special_tokens=False), tokenizer.eos_token_id]
-    return list(prompt.token_ids), completion
+    return [*tokenizer.encode(write_decision(decision), add_special_tokens=False), tokenizer.eos_token_id]
+
+
+def _decision_of(message: dict[str, Any]) -> Decision:
+    calls = [call["function"] for call in message.get("tool_calls", ())]
+    if not calls:
+        return Answer(text=message["content"])
+    return Execute(calls=tuple(ToolCall(name=call["name"], arguments=call["arguments"]) for call in calls))
 
 
 def _shared_prefix(renderer: Renderer, prompt: list[int]) -> list[int]:
@@ -99,7 +169,7 @@ def _shared_prefix(renderer: Renderer, prompt: list[int]) -> list[int]:
     return prompt[:end]
 
 
-def _lay_out(prefix: list[int], slots: list[list[tuple[list[int], list[int]]]], layout: Layout, pad: int) -> Packed:
+def _lay_out(prefix: list[int], slots: list[list[_Branch]], layout: Layout, pad: int) -> Packed:
     ids = np.full(layout.length, pad, np.int64)
     positions = np.zeros(layout.length, np.int64)
     owner = np.full(layout.length, -1, np.int64)
@@ -109,42 +179,60 @@ def _lay_out(prefix: list[int], slots: list[list[tuple[list[int], list[int]]]], 
     number = 0
     for index, branches in enumerate(slots):
         at = layout.prefix + index * layout.slot
-        for suffix, completion in branches:
+        for branch in branches:
             number += 1
-            tokens = suffix + completion
-            end = at + len(tokens)
-            ids[at:end], owner[at:end] = tokens, number
-            positions[at:end] = np.arange(start, start + len(tokens))
-            first = at + len(suffix)
-            targets[first - 1 : end - 1] = completion
+            end = at + len(branch.token_ids)
+            ids[at:end], owner[at:end], targets[at:end] = branch.token_ids, number, branch.targets
+            positions[at:end] = np.asarray(branch.positions) + start
             at = end
     return Packed(ids, positions, owner, targets)
 
 
-def packed_families(
+def packed_batches(
     renderer: Renderer,
     *,
     seed: int,
     start: int,
-    layout: Layout,
+    first: int,
+    size: int,
+    layouts: Sequence[Layout],
     tools: tuple[int, int],
     stride: int = 1,
     borrowed: Borrowed | None = None,
-) -> Iterator[tuple[int, Packed]]:
-    """Endless: (where to go on, packed). Family `i` depends on the seed and on `i` alone, so a run can go on from any `start`, and
-    several processes can share the families by a `stride`.
+) -> Iterator[Batch]:
+    """Endless. Batch `n` depends on the seed, on `n` and on its first family, so a run can go on from any batch, and several
+    processes can share the families by a `stride`.
 
     Args:
+        start: the first family.
+        first: the number of the first batch.
+        size: sequences of a batch.
+        layouts: of the batches, in turn.
         borrowed: rows that others wrote, for some of the families.
     """
     index = start
-    while True:
-        rng = random.Random(f"{seed}/pack/{index}")
-        if borrowed is not None and rng.random() < BORROWED_SHARE:
-            family = borrowed.family(rng, situations=16)
-        else:
-            family = invent_family(rng, "train", tools=tools, situations=16, by_fit=True)
-        packed = pack_family(family, renderer, layout, rng)
-        index += stride
-        if packed is not None:
-            yield index, packed
+    for number in count(first):
+        layout = layouts[number % len(layouts)]
+        packed: list[Packed] = []
+        while len(packed) < size:
+            rng = random.Random(f"{seed}/pack/{index}")
+            made = pack_family(_family(rng, layout, tools, borrowed), renderer, layout, rng)
+            index += stride
+            if made is not None:
+                packed.append(made)
+        yield Batch(
+            np.stack([p.token_ids for p in packed]),
+            np.stack([p.positions for p in packed]),
+            np.stack([p.branches for p in packed]),
+            np.stack([p.targets for p in packed]),
+            layout,
+            index,
+        )
+
+
+def _family(rng: random.Random, layout: Layout, tools: tuple[int, int], borrowed: Borrowed | None) -> Family:
+    if borrowed is not None and rng.random() < BORROWED_SHARE:
+        return borrowed.family(rng, situations=8 if layout.long else 16, long=layout.long)
+    if layout.long:
+        return invent_family(rng, "train", tools=tools, situations=8, weights=LONG_WEIGHTS, by_fit=True)
+    return invent_family(rng, "train", tools=tools, situations=16, by_fit=True)

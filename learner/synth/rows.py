@@ -1,11 +1,11 @@
 """Generated situations as dataset rows, and as files of them."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from learner.rows import RewardModel, Row
 from learner.synth.lexicon import Side
-from learner.synth.scenarios import Family, invent_family
+from learner.synth.scenarios import WEIGHTS, Family, invent_family
 
 
 def family_rows(family: Family, family_id: str) -> Iterator[Row]:
@@ -23,13 +23,16 @@ def family_rows(family: Family, family_id: str) -> Iterator[Row]:
         )
 
 
-def generate_rows(seed: int, side: Side, count: int, *, per_family: int = 4) -> Iterator[Row]:
-    """`count` rows; the same seed gives the same rows. No prompt is given twice."""
+def generate_rows(
+    seed: int, side: Side, count: int, *, per_family: int = 4, kinds: Sequence[str] = ()
+) -> Iterator[Row]:
+    """`count` rows; the same seed gives the same rows. No prompt is given twice. Args: kinds: of situations; none: all."""
+    weights = {kind: weight for kind, weight in WEIGHTS.items() if not kinds or kind in kinds}
     seen: set[str] = set()
     family_index = 0
     while len(seen) < count:
         rng = random.Random(f"{seed}/{side}/{family_index}")
-        family = invent_family(rng, side, tools=(1, 6), situations=per_family)
+        family = invent_family(rng, side, tools=(1, 6), situations=per_family, weights=weights)
         for row in family_rows(family, f"{side}-{seed}-{family_index}"):
             key = repr((row.prompt, [t["function"]["name"] for t in row.tools]))
             if key not in seen and len(seen) < count:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from learner.synth import dialogues, sequences, utterances
+from learner.synth.conversations import can_go_on, joined
 from learner.synth.invention import InventedTool, invent_tool
 from learner.synth.lexicon import MONTHS, VERBS, Side, pseudo_word, real_word
 from learner.synth.parameters import Parameter
@@ -61,9 +62,13 @@ WEIGHTS: dict[str, float] = {
     "announced": 5,
     "provided": 3,
     "chat": 1.5,
+    "conversation": 6,
 }
+LONG_WEIGHTS: dict[str, float] = {**WEIGHTS, "conversation": 300}
+"""Where there is room for long conversations."""
 
-
+_TRIES = 50
+"""For each situation: a single tool gives no chain of two."""
 MISTYPED = 0.05
 """Share of requests with a slip of the fingers."""
 
@@ -80,14 +85,16 @@ def invent_family(
     """
     Args:
         tools: fewest and most tools shown.
-        situations: how many to draw.
+        situations: how many to draw; fewer, where the tools are not made for such.
         weights: of each kind; default `WEIGHTS`.
         by_fit: the tools stand as a search puts them that most often finds the right one (`learner.synth.toolset`).
     """
     toolset = Toolset(_draw_toolset(rng, side, rng.randint(*tools)), by_fit=by_fit)
     kinds = weights or WEIGHTS
     drawn: list[Situation] = []
-    while len(drawn) < situations:
+    for _ in range(_TRIES * situations):
+        if len(drawn) == situations:
+            break
         kind = rng.choices(tuple(kinds), tuple(kinds.values()))[0]
         made = _MAKERS[kind](rng, side, toolset)
         if made is not None:
@@ -330,6 +337,18 @@ def _restated_situation(rng: random.Random, side: Side, toolset: Toolset) -> Sit
     return Situation("restated", (user(vague.text), *erred, user(objection)), execute(tool, full.arguments))
 
 
+def _conversation_situation(rng: random.Random, side: Side, toolset: Toolset) -> Situation | None:
+    """Several situations in one conversation."""
+    kinds = {kind: weight for kind, weight in WEIGHTS.items() if kind != "conversation"}
+    drawn: list[Situation] = []
+    rounds = rng.choice((1, 1, 2, 2, 3, 4, 5))
+    while len(drawn) <= rounds:
+        made = _MAKERS[rng.choices(tuple(kinds), tuple(kinds.values()))[0]](rng, side, toolset)
+        if made is not None and (len(drawn) == rounds or can_go_on(made)):
+            drawn.append(made)
+    return joined(rng, drawn, side, "conversation")
+
+
 def _chat_situation(rng: random.Random, side: Side, toolset: Toolset) -> Situation | None:
     if rng.random() < 0.5:
         text = rng.choice(
@@ -382,4 +401,5 @@ _MAKERS: dict[str, sequences.Maker] = {
     "announced": dialogues.announced,
     "provided": dialogues.provided,
     "chat": _chat_situation,
+    "conversation": _conversation_situation,
 }

@@ -29,6 +29,11 @@ Maker = Callable[[random.Random, Side, Toolset], Situation | None]
 _AND = (", and ", ". Then ", ", then ", " and also ", "; ", ". Also ", ". After that ", ", and after that ")
 
 
+def together(rng: random.Random, first: str, second: str) -> str:
+    """Two requests in one message."""
+    return first.rstrip(".?! ") + rng.choice(_AND) + second
+
+
 @dataclass(frozen=True)
 class _Two:
     """Two requests in one message."""
@@ -49,7 +54,7 @@ def _two(rng: random.Random, toolset: Toolset) -> _Two | None:
     made = [utterances.complete(rng, tool, toolset) for tool in (first, second)]
     if first is second and made[0].arguments == made[1].arguments:
         return None
-    text = made[0].text.rstrip(".?! ") + rng.choice(_AND) + made[1].text
+    text = together(rng, made[0].text, made[1].text)
     return _Two(text, (first, second), (made[0].arguments, made[1].arguments))
 
 

@@ -23,6 +23,8 @@ class Situation:
     kind: str
     messages: tuple[dict[str, Any], ...]
     decision: Decision
+    taught: tuple[int, ...] = ()
+    """Messages, by number, that are decisions too, right where they stand and as the policy writes them."""
 
     @property
     def truth(self) -> GroundTruth:

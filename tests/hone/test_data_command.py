@@ -22,3 +22,22 @@ def test_the_same_seed_gives_the_same_rows(tmp_path: Path) -> None:
 
 def test_a_side_that_there_is_not_is_refused(tmp_path: Path) -> None:
     assert CliRunner().invoke(app, ["synth", str(tmp_path / "a.jsonl"), "--side", "both"]).exit_code == 2
+
+
+def test_only_situations_of_the_kinds_that_were_asked_for(tmp_path: Path) -> None:
+    out = tmp_path / "a.jsonl"
+    for kinds in (["conversation"], ["chain", "provided"]):
+        asked = [part for kind in kinds for part in ("--kind", kind)]
+        made = CliRunner().invoke(app, ["synth", str(out), "--rows", "12", *asked])
+        assert made.exit_code == 0, made.output
+        rows = list(read_rows(out))
+        assert len(rows) == 12
+        assert {row.data_source for row in rows} <= {f"synth/{kind}" for kind in kinds}
+
+
+def test_a_kind_that_there_is_not_is_refused_and_the_kinds_are_named(tmp_path: Path) -> None:
+    refused = CliRunner().invoke(app, ["synth", str(tmp_path / "a.jsonl"), "--kind", "small talk"])
+    assert refused.exit_code == 2
+    assert "small talk" in refused.output
+    assert "conversation" in refused.output
+    assert not (tmp_path / "a.jsonl").exists()

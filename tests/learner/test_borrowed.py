@@ -34,7 +34,30 @@ def test_each_family_asks_for_what_is_there_what_is_not_and_too_little() -> None
             assert called <= shown
             if situation.kind == "borrowed absent":
                 assert situation.truth.decision == "refuse"
-    assert kinds == {"borrowed execute", "borrowed clarify", "borrowed absent"}
+    assert kinds == {f"borrowed {kind}" for kind in ("execute", "several", "clarify", "absent")}
+
+
+def test_two_borrowed_requests_in_one_message_are_two_calls_whose_values_are_said() -> None:
+    borrowed = Borrowed.of(rows_of(NAMES), "train")
+    several = [
+        made
+        for seed in range(20)
+        for made in borrowed.family(random.Random(seed), situations=12).situations
+        if made.kind == "borrowed several"
+    ]
+    for made in several:
+        first, second = made.truth.tool_calls
+        assert first != second
+        for call in (first, second):
+            assert call.arguments["place"] in made.messages[-1]["content"]
+    assert len(several) > 5
+
+
+def test_a_long_borrowed_conversation_serves_requests_before_the_last() -> None:
+    family = Borrowed.of(rows_of(NAMES), "train").family(random.Random(1), situations=8, long=True)
+    assert {made.kind for made in family.situations} == {"borrowed conversation"}
+    assert all(sum(m["role"] == "user" for m in made.messages) > 1 for made in family.situations)
+    assert any(made.taught for made in family.situations)
 
 
 def test_tools_of_the_evaluation_are_never_borrowed_for_training() -> None:

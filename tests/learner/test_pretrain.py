@@ -1,5 +1,6 @@
 """Pretraining: what becomes of a run that is killed."""
 
+import argparse
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from learner.pretrain import layouts
 from learner.starter import build_model
 from runtime.prompt import Renderer
 
@@ -80,13 +82,32 @@ def test_a_model_of_each_size_is_no_larger_than_is_checked_in(size: str, most: i
     assert 2 * model.num_parameters() <= most * 1_000_000  # bytes in bfloat16
 
 
-def pretrain(run: Path, *, cut_at: int | None = None) -> None:
-    """Four steps on from the checked-in starter; `cut_at`: killed a step after that many were saved."""
-    sizes = "--init models/starter --batch 1 --slots 1 --threads 1 --no-compile"
+def test_a_loss_that_is_no_number_ends_the_run_and_spoils_no_checkpoint(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    ended = subprocess.run([*command(run), "--lr", "1e30"], cwd=ROOT, capture_output=True, text=True)
+    assert ended.returncode != 0
+    assert "smaller --lr" in ended.stderr
+    assert not (run / "out").exists()
+    assert not (run / "checkpoint.pt").exists()
+
+
+def test_one_batch_of_so_many_is_of_long_conversations() -> None:
+    arguments = argparse.Namespace(prefix=240, slot=288, slots=2, long_slot=880, long_every=3)
+    assert [layout.long for layout in layouts(arguments)] == [False, False, True]
+    assert [layout.long for layout in layouts(argparse.Namespace(**{**vars(arguments), "long_every": 0}))] == [False]
+
+
+def command(run: Path) -> list[str]:
+    """Four steps on from the checked-in starter, the second of a long conversation."""
+    sizes = "--init models/starter --batch 1 --slots 1 --long-every 2 --threads 1 --no-compile"
     steps = "--steps 4 --warmup 1 --decay 4 --save-every 2 --log-every 1"
     folders = ["--run", str(run), "--out", str(run / "out")]
-    command = [sys.executable, "-m", "learner.pretrain", *folders, *sizes.split(), *steps.split()]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+    return [sys.executable, "-m", "learner.pretrain", *folders, *sizes.split(), *steps.split()]
+
+
+def pretrain(run: Path, *, cut_at: int | None = None) -> None:
+    """`cut_at`: killed a step after that many were saved."""
+    with subprocess.Popen(command(run), cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         for line in process.stdout:
             if cut_at is not None and f'"step": {cut_at + 1},' in line:

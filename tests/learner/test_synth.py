@@ -181,6 +181,21 @@ def test_a_value_that_another_tool_has_to_give_is_got_from_it_and_then_used() ->
     assert after > 10
 
 
+def test_a_conversation_goes_on_only_after_what_was_done_declined_or_answered() -> None:
+    rounds = Counter[int]()
+    for _, made in situations("conversation", 60):
+        roles = [message["role"] for message in made.messages]
+        assert roles[-1] in ("user", "tool", "assistant")
+        rounds[sum(role == "user" for role in roles)] += 1
+        for at in made.taught:
+            assert made.messages[at]["role"] == "assistant"
+            assert roles[at - 1] != "assistant" or made.messages[at].get("tool_calls")
+        served = [at for at, message in enumerate(made.messages) if message.get("tool_calls")]
+        assert all(roles[at + 1] == "tool" for at in served)
+    assert max(rounds) >= 5
+    assert min(rounds) <= 2
+
+
 def test_tools_by_fit_are_asked_for_as_often_as_a_search_puts_them_there() -> None:
     places = Counter[tuple[bool, int]]()
     for seed in range(150):
@@ -206,7 +221,7 @@ def test_a_slip_of_the_fingers_spares_values(seed: int) -> None:
 
 def test_nested_arguments_days_and_quantities_occur_and_are_said() -> None:
     nested, words = 0, Counter[str]()
-    for seed in range(300):
+    for seed in range(600):
         for made in invent_family(random.Random(f"nested/{seed}"), "train").situations:
             for call in made.decision.calls if isinstance(made.decision, Execute) else ():
                 values = list(call.arguments.values())
