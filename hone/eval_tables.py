@@ -35,6 +35,7 @@ def as_json(
         "settings": dict(settings),
         **_group(report),
         "per_source": {name: _group(group) for name, group in report.per_source.items()},
+        "per_turns": {name: _figures(figures) for name, figures in report.per_turns.items()},
         "not_measured": [
             *({**asdict(record), "place": record.place.rpartition("/")[2]} for record in rows.unfit),
             *(row.model_dump(mode="json") for row in report.unmeasured),
@@ -99,6 +100,10 @@ def _main_table(report: EvaluationReport) -> Table:
             exact, decision = (f"{100 * figure[share]:.1f}" for share in ("exact", "decision_accuracy"))
             f1 = f"{figure['macro_f1']:.2f}"
             table.add_row(f"  {baseline}", "", f"{figure['reward']:.3f}", exact, decision, f1, style="dim")
+    if len(report.per_turns) > 1:
+        table.add_section()
+        for name, figures in report.per_turns.items():
+            table.add_row(name, *_cells(figures, ""))
     return table
 
 

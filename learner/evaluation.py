@@ -1,7 +1,8 @@
 """Measuring a policy: the same rows, greedy decoding, the reward of training.
 
-Figures stand per source and per decision class, beside policies that ignore the request (`learner.baselines`), so that a number
-can be read for what it is. Results are kept per row, so that two reports can be paired (`learner.comparison`, `learner.gate`).
+Figures stand per source, per decision class and per length of the conversation, beside policies that ignore the request
+(`learner.baselines`), so that a number can be read for what it is. Results are kept per row, so that two reports can be paired
+(`learner.comparison`, `learner.gate`).
 """
 
 import time
@@ -13,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from learner.deciding import Decider, ModelDecider, Outcome, Undecided
 from learner.errors import BadRows
-from learner.figures import Group, RowResult, by_source, group_of, result_of
+from learner.figures import Figures, Group, RowResult, by_source, by_turns, figures_of, group_of, result_of
 from learner.row_forms import Fault
 from learner.rows import Row
 from learner.settings import EvaluationSettings
@@ -49,11 +50,13 @@ class Journal(Protocol):
 
 
 class EvaluationReport(Group):
-    """All rows together, and each source."""
+    """All rows together, and each source and length."""
 
     model: str
     adapter: str | None
     per_source: dict[str, Group] = {}
+    per_turns: dict[str, Figures] = {}
+    """Rows by the user's messages in them."""
     unmeasured: tuple[Unmeasured, ...] = ()
     too_long: tuple[str, ...]
     """Ids of rows whose prompt leaves no room; they are not measured."""
@@ -146,6 +149,7 @@ def report_of(
     return EvaluationReport(
         **dict(group_of(results, measured, settings)),
         per_source={name: group_of(*members, settings) for name, members in sources.items()},
+        per_turns={name: figures_of(members, settings) for name, members in by_turns(results, measured).items()},
         model=model,
         adapter=adapter,
         unmeasured=unmeasured,

@@ -3,6 +3,7 @@
 Figures are given per decision class and never only as a mean.
 """
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
@@ -122,6 +123,19 @@ def by_source(results: Sequence[RowResult], rows: Sequence[Row]) -> dict[str, tu
             members[0].append(result)
             members[1].append(row)
     return dict(sorted(found.items()))
+
+
+TURNS = {"1 turn": 1, "2 turns": 2, "3 to 4 turns": 4, "5 and more": sys.maxsize}
+"""Name → the most messages of the user that its rows have."""
+
+
+def by_turns(results: Sequence[RowResult], rows: Sequence[Row]) -> dict[str, list[RowResult]]:
+    """Results by how many messages of the user lead to the decision: what holds for one need not hold for ten."""
+    found: dict[str, list[RowResult]] = {name: [] for name in TURNS}
+    for result, row in zip(results, rows, strict=True):
+        turns = sum(message["role"] == "user" for message in row.prompt)
+        found[next(name for name, most in TURNS.items() if turns <= most)].append(result)
+    return {name: members for name, members in found.items() if members}
 
 
 def figures_of(results: Sequence[RowResult], settings: EvaluationSettings) -> Figures:

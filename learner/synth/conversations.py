@@ -31,7 +31,7 @@ _THANKS = ("thanks", "Thank you!", "great, thanks", "thank you", "perfect", "Tha
 def joined(rng: random.Random, situations: Sequence[Situation], side: Side, kind: str) -> Situation:
     """The conversation in which each of the situations was decided as is right, and the last one is to be decided.
 
-    Those that end with a question to the user are left out, except as the last: nobody answers it.
+    Args: situations: all but the last are such as `can_go_on`.
     """
     *earlier, last = situations
     messages: list[dict[str, Any]] = []
@@ -50,6 +50,7 @@ def joined(rng: random.Random, situations: Sequence[Situation], side: Side, kind
 
 
 def can_go_on(situation: Situation) -> bool:
+    """Whether the user may speak of something else next: a question would wait for its answer."""
     return isinstance(situation.decision, Execute | Refuse | Answer)
 
 

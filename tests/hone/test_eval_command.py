@@ -66,6 +66,23 @@ def test_a_model_is_measured_with_figures_per_source_and_baselines(tmp_path: Pat
     ]
 
 
+def test_figures_are_given_by_the_turns_of_a_conversation(tmp_path: Path, tiny: Path) -> None:
+    rows, out = tmp_path / "a.jsonl", tmp_path / "out.json"
+    past = ({"role": "user", "content": "hi"}, {"role": "assistant", "content": "Hello."})
+    single = mixed_rows(4)
+    later = [
+        row.model_copy(update={"prompt": (*past * times, *row.prompt), "extra_info": {"id": f"later-{times}"}})
+        for times, row in enumerate(single)
+        if times
+    ]
+    write_rows(rows, [*single, *later])
+    said = run(tmp_path, "--data", rows, "--model", tiny, "--json", out, *FEW)
+    by_turns = json.loads(out.read_text())["per_turns"]
+    assert {name: figures["n"] for name, figures in by_turns.items()} == {"1 turn": 4, "2 turns": 1, "3 to 4 turns": 2}
+    assert {"exact", "decision_accuracy", "intervals"} <= by_turns["1 turn"].keys()
+    assert all(name in said for name in by_turns)
+
+
 def test_two_runs_give_the_same_bytes(tmp_path: Path, tiny: Path) -> None:
     rows = tmp_path / "a.jsonl"
     write_rows(rows, generate_rows(3, "eval", 12))
