@@ -8,6 +8,9 @@ prolonged from any checkpoint. Muon moves the matrices, AdamW the rest.
 With `--processes N` each of N processes takes every N-th family and the gradients are averaged: on a few cores one thread each is
 about twice as fast as two threads in one process.
 
+`--keep 0.5` ends with the mean of the model that the run went on from and of what it made of it: less of what was known is lost
+(averaged weights, arXiv 2203.05482).
+
 A run is resumed by naming the same `--run` folder: data, optimiser and step continue where the checkpoint left off. `loss.jsonl`
 in it has loss and speed, `loss.png` the loss as a picture.
 """
@@ -169,9 +172,18 @@ def load_checkpoint(run: Path, trainer: Trainer) -> tuple[int, int]:
     return state["step"], state["family"]
 
 
-def export(model: Any, renderer: Renderer, out: Path) -> None:
-    """Writes the folder that serving loads: bfloat16 safetensors, tokenizer, chat template."""
-    copy.deepcopy(model).to(torch.bfloat16).save_pretrained(out)
+def export(model: Any, renderer: Renderer, out: Path, *, init: Path | None = None, keep: float = 0.0) -> None:
+    """Writes the folder that serving loads: bfloat16 safetensors, tokenizer, chat template.
+
+    Args: keep: the share that the weights of `init` have in it.
+    """
+    finished = copy.deepcopy(model).to(torch.bfloat16)
+    if init and keep:
+        before = load_file(init / "model.safetensors")
+        with torch.no_grad():
+            for name, weight in finished.named_parameters():
+                weight.copy_((1 - keep) * weight.float() + keep * before[name].float())
+    finished.save_pretrained(out)
     renderer.tokenizer.save_pretrained(out)
 
 
@@ -217,7 +229,7 @@ def _train_in_process(rank: int, arguments: argparse.Namespace) -> None:
     step = _copy_stage(trainer, arguments, step)
     _decision_stage(trainer, renderer, arguments, step, family, rank)
     if rank == 0:
-        export(trainer.model, renderer, arguments.out)
+        export(trainer.model, renderer, arguments.out, init=arguments.init, keep=arguments.keep)
         print(f"written to {arguments.out}", flush=True)
     if dist.is_initialized():
         dist.destroy_process_group()
@@ -315,6 +327,12 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="folder for the finished model")
     parser.add_argument("--run", type=Path, default=Path("runs/pretrain"), help="checkpoints, tokenizer and loss log")
     parser.add_argument("--init", type=Path, help="go on from this finished model, with its tokenizer")
+    parser.add_argument(
+        "--keep",
+        type=float,
+        default=0.0,
+        help="share of --init's weights in the finished model: what both know stays, what only one learnt is weighed (0 to 1)",
+    )
     parser.add_argument(
         "--rows", type=Path, nargs="*", default=[], help="dataset rows to borrow tools and requests from"
     )

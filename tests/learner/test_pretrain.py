@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
-from learner.pretrain import layouts
+from learner.pretrain import export, layouts
 from learner.starter import build_model
 from runtime.prompt import Renderer
 
@@ -89,6 +90,22 @@ def test_a_loss_that_is_no_number_ends_the_run_and_spoils_no_checkpoint(tmp_path
     assert "smaller --lr" in ended.stderr
     assert not (run / "out").exists()
     assert not (run / "checkpoint.pt").exists()
+
+
+def test_a_finished_model_keeps_as_much_of_the_one_before_as_is_said(tmp_path: Path) -> None:
+    init = ROOT / "models" / "starter"
+    renderer = Renderer.load(init)
+    torch.manual_seed(0)
+    trained = build_model("starter", renderer.tokenizer)
+    for keep in (0.0, 0.5, 1.0):
+        export(trained, renderer, tmp_path / str(keep), init=init, keep=keep)
+    before, after, half, same = (
+        load_file(folder / "model.safetensors") for folder in (init, *(tmp_path / s for s in ("0.0", "0.5", "1.0")))
+    )
+    for name, weight in before.items():
+        assert torch.equal(same[name], weight)
+        assert torch.equal(after[name], trained.state_dict()[name].to(torch.bfloat16))
+        torch.testing.assert_close(half[name].float(), (weight.float() + after[name].float()) / 2, atol=1e-3, rtol=1e-2)
 
 
 def test_one_batch_of_so_many_is_of_long_conversations() -> None:
