@@ -356,7 +356,12 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--save-every", type=int, default=250)
     parser.add_argument("--bf16", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True)
-    return parser.parse_args()
+    given = parser.parse_args()
+    if not 0 <= given.keep <= 1:
+        parser.error(f"--keep {given.keep}: give a share from 0 to 1")
+    if given.keep and not given.init:
+        parser.error(f"--keep {given.keep} keeps a share of a model that --init names: give that too")
+    return given
 
 
 if __name__ == "__main__":

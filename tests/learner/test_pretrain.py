@@ -1,4 +1,4 @@
-"""Pretraining: what becomes of a run that is killed."""
+"""Pretraining: what becomes of a run that is killed or goes astray, and what is written at its end."""
 
 import argparse
 import json
@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from learner.pretrain import export, layouts
+from learner.pretrain import export, layouts, parse_arguments
 from learner.starter import build_model
 from runtime.prompt import Renderer
 
@@ -106,6 +106,16 @@ def test_a_finished_model_keeps_as_much_of_the_one_before_as_is_said(tmp_path: P
         assert torch.equal(same[name], weight)
         assert torch.equal(after[name], trained.state_dict()[name].to(torch.bfloat16))
         torch.testing.assert_close(half[name].float(), (weight.float() + after[name].float()) / 2, atol=1e-3, rtol=1e-2)
+
+
+@pytest.mark.parametrize("given", [["--keep", "0.3"], ["--init", "models/starter", "--keep", "3"]])
+def test_a_share_that_can_not_be_kept_is_refused(
+    given: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["pretrain", "--out", "somewhere", *given])
+    with pytest.raises(SystemExit, match="2"):
+        parse_arguments()
+    assert f"--keep {given[-1]}" in capsys.readouterr().err
 
 
 def test_one_batch_of_so_many_is_of_long_conversations() -> None:
