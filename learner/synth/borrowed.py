@@ -56,7 +56,7 @@ class Borrowed:
         return cls(side, {n: tools[n] for n in kept}, kept, variants.Pool.of([r for m in kept.values() for r in m]))
 
     def family(self, rng: random.Random, *, situations: int, long: bool = False) -> Family:
-        """Args: long: as many situations as fit one conversation follow one another in it."""
+        """Args: long: each situation comes late in a conversation, after others over the same tools."""
         shown = rng.sample(sorted(self.tools), rng.choice(_SIZES))
         tools = tuple(self.tools[name] for name in shown)
         make = self._conversation if long else self._situation

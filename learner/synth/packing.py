@@ -33,9 +33,9 @@ BORROWED_SHARE = 0.15
 class Layout:
     """Places of a packed sequence, in tokens."""
 
-    prefix: int = 192
-    slot: int = 160
-    slots: int = 3
+    prefix: int
+    slot: int
+    slots: int
     long: bool = False
     """For conversations of many turns, which a slot must have room for."""
 

@@ -78,7 +78,7 @@ def _as_written(call: dict[str, Any]) -> str:
 def test_targets_are_what_the_policy_writes() -> None:
     renderer = Renderer.load(STARTER_MODEL)
     family = invent_family(random.Random(5), "train", tools=(1, 2), situations=4)
-    packed = pack_family(family, renderer, Layout(), random.Random(0))
+    packed = pack_family(family, renderer, Layout(240, 288, 2), random.Random(0))
     assert packed is not None
     written = renderer.decode([t for t in packed.targets.tolist() if t != IGNORED])
     assert written.count("<tool_call>") <= sum(len(s.messages) for s in family.situations) * 2
