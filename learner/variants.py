@@ -110,7 +110,7 @@ def lacking(rng: random.Random, row: Row, pool: Pool) -> Row | None:
     (call,) = row.truth.tool_calls
     required = _parameters(row, call.name).get("required", ())
     text: str = row.prompt[-1]["content"]
-    cut = {name: without(text, _spoken(call.arguments.get(name))) for name in required}
+    cut = {name: without(text, _said(call.arguments.get(name))) for name in required}
     candidates = [name for name, rest in cut.items() if rest]
     if not candidates:
         return None
@@ -120,35 +120,72 @@ def lacking(rng: random.Random, row: Row, pool: Pool) -> Row | None:
 
 
 def other_values(rng: random.Random, row: Row, pool: Pool) -> Row | None:
+    if row.truth.decision != "execute":
+        return None
+    text: str = row.prompt[-1]["content"]
+    new: dict[tuple[type, Any], Any] = {}
+    for call in row.truth.tool_calls:
+        properties = _parameters(row, call.name).get("properties", {})
+        for name, value in call.arguments.items():
+            plain = _plain(value)
+            if plain is None or "enum" in properties.get(name, {}) or (type(plain), plain) in new:
+                continue
+            place, other = only_place(text, str(plain)), _like(rng, plain, text, pool)
+            if place and other is not None:
+                text = text[: place.start()] + str(other) + text[place.end() :]
+                new[type(plain), plain] = other
+    if not new:
+        return None
+    calls = tuple(
+        ExpectedCall(name=call.name, arguments={n: _exchanged(v, new) for n, v in call.arguments.items()})
+        for call in row.truth.tool_calls
+    )
+    return _variant(row, "other values", text=text, truth=GroundTruth(decision="execute", tool_calls=calls))
+
+
+def _exchanged(value: Any, new: Mapping[tuple[type, Any], Any]) -> Any:
+    plain = _plain(value)
+    return new.get((type(plain), plain), value)
+
+
+def for_each(rng: random.Random, row: Row, pool: Pool) -> Row | None:
+    """Two to four values of one parameter where the request has one: a call for each. Not one of `variants`: that its user would
+    say it so is likely, not proven."""
     if row.truth.decision != "execute" or len(row.truth.tool_calls) != 1:
         return None
     (call,) = row.truth.tool_calls
     text: str = row.prompt[-1]["content"]
-    arguments = dict(call.arguments)
-    for name, value in call.arguments.items():
-        if "enum" in _parameters(row, call.name).get("properties", {}).get(name, {}):
-            continue
-        if made := _exchanged(rng, text, value, pool):
-            text, arguments[name] = made
-    if arguments == call.arguments:
+    plain = {name: value for name, given in call.arguments.items() if (value := _plain(given)) is not None}
+    places = {n: only_place(text, str(value)) for n, value in plain.items() if not _LISTED.search(str(value))}
+    able = [name for name, place in places.items() if place]
+    if not able:
         return None
-    truth = GroundTruth(decision="execute", tool_calls=(ExpectedCall(name=call.name, arguments=arguments),))
-    return _variant(row, "other values", text=text, truth=truth)
+    name = rng.choice(able)
+    values = [plain[name]]
+    options = _parameters(row, call.name).get("properties", {}).get(name, {}).get("enum")
+    for _ in range(rng.choice((1, 1, 2, 3))):
+        value = rng.choice(options) if options else _like(rng, values[0], text, pool)
+        if value is not None and not _LISTED.search(str(value)) and str(value) not in map(str, values):
+            values.append(value)
+    if len(values) == 1:
+        return None
+    rng.shuffle(values)
+    *first, last = map(str, values)
+    together = ", ".join(first) + rng.choice((" and ", " and ", " and also ", " as well as ", ", and ")) + last
+    place = places[name]
+    assert place is not None
+    calls = tuple(ExpectedCall(name=call.name, arguments={**call.arguments, name: value}) for value in values)
+    truth = GroundTruth(decision="execute", tool_calls=calls)
+    return _variant(row, "for each", text=text[: place.start()] + together + text[place.end() :], truth=truth)
 
 
-def _exchanged(rng: random.Random, text: str, value: Any, pool: Pool) -> tuple[str, Any] | None:
-    """The text and the value after another of the same form took its place; None where that can not be done."""
-    said = _spoken(value)
-    if said is None or not (place := only_place(text, said)):
-        return None
-    (plain,) = unwrap(value)[0]
-    if isinstance(plain, str):
-        new: Any = rng.choice(pool.values.get(_form(plain), ("",)))
-    else:
-        new = _number_like(rng, plain)
-    if not new or str(new).lower() in text.lower():
-        return None
-    return text[: place.start()] + str(new) + text[place.end() :], new
+_LISTED = re.compile(r",| and ")
+
+
+def _like(rng: random.Random, value: Any, text: str, pool: Pool) -> Any | None:
+    """Another value of the same form that the text does not have; None where there is none."""
+    new = rng.choice(pool.values.get(_form(value), ("",))) if isinstance(value, str) else _number_like(rng, value)
+    return None if not new or str(new).lower() in text.lower() else new
 
 
 def _number_like(rng: random.Random, value: float) -> float:
@@ -159,12 +196,18 @@ def _number_like(rng: random.Random, value: float) -> float:
     return round(rng.uniform(1, max(2.0, 2 * value)), 1)
 
 
-def _spoken(value: Any) -> str | None:
-    """A value in the words of its user, where there is one writing of it."""
+def _plain(value: Any) -> str | int | float | None:
+    """The one text or number that will do, where there is one."""
     values, _ = unwrap(value)
     if len(values) != 1 or isinstance(values[0], bool) or not isinstance(values[0], str | int | float):
         return None
-    return str(values[0]) or None
+    return values[0]
+
+
+def _said(value: Any) -> str | None:
+    """A value in the words of its user, where there is one writing of it."""
+    plain = _plain(value)
+    return None if plain is None else str(plain) or None
 
 
 def _values(rows: Sequence[Row]) -> dict[str, list[str]]:

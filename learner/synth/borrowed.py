@@ -6,113 +6,227 @@ is not, and for too little (`learner.variants`).
 """
 
 import random
+import re
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from learner import variants
 from learner.demonstration import decide
+from learner.matching import UNSET, unwrap
 from learner.rewards import score
 from learner.rows import ExpectedCall, GroundTruth, RewardModel, Row
 from learner.synth.conversations import can_go_on, joined
 from learner.synth.lexicon import Side, side_of
-from learner.synth.parameters import split_name
+from learner.synth.parameters import NUMBER_WORDS, split_name
 from learner.synth.scenarios import Family
 from learner.synth.sequences import together
 from learner.synth.situations import Situation, user
 from learner.synth.toolset import CHANCES
 from runtime.decision import Execute
 from tools.json_schema import argument_errors
+from tools.wording import only_place
 
 _SIZES = (1, 2, 3, 4, 5)
-_LONGEST_SCHEMA = 420
-"""Characters of a tool's signature and description; longer ones leave no room for a neighbour."""
+_LONGEST_SCHEMA = 1260
+"""Characters of a tool's schema; longer ones leave no room for a neighbour."""
+_LONGEST_REQUEST = 600
+"""Characters; of longer ones, with the calls for them, few would fit a slot."""
+_KEPT = ("bfcl/parallel", "bfcl/parallel_multiple")
+"""Sources that are never borrowed from: what is measured on them is measured on requests that nobody trained on."""
+_FAMILIES_OF_SEVERAL = 0.35
+"""Share of families over the tools of a request for several calls, where the rows have such."""
 
 
 @dataclass(frozen=True)
 class Borrowed:
-    """Rows by the tool that they call."""
+    """Rows by the tools that they call."""
 
     side: Side
     tools: dict[str, dict[str, Any]]
     rows: dict[str, tuple[Row, ...]]
+    """Requests for one call, whole ones and those that are a sentence of a longer one."""
+    several: tuple[Row, ...]
+    """Requests for more than one call."""
     pool: variants.Pool
 
     @classmethod
     def of(cls, rows: Sequence[Row], side: Side) -> "Borrowed":
-        """Takes sound rows with one request and one call; one tool in eight is kept for evaluation."""
+        """Takes sound rows with one request; one tool in eight is kept for evaluation."""
         found: dict[str, list[Row]] = defaultdict(list)
+        several: list[Row] = []
         tools: dict[str, dict[str, Any]] = {}
-        for row in rows:
-            name = row.truth.tool_calls[0].name if len(row.truth.tool_calls) == 1 else ""
-            if not name or side_of(name) != side or not variants.is_plain(row) or not _is_sound(row):
+        for row in filter(_is_usable, rows):
+            row = _plainly(row)
+            called = {call.name for call in row.truth.tool_calls}
+            if any(side_of(name) != side for name in called) or not _is_sound(row):
                 continue
-            tool = next(t for t in row.tools if t["function"]["name"] == name)
-            if len(str(tool)) > 3 * _LONGEST_SCHEMA or tools.setdefault(name, tool) != tool:
+            shown = {name: tool for tool in row.tools if (name := tool["function"]["name"]) in called}
+            if any(len(str(tool)) > _LONGEST_SCHEMA or tools.get(name, tool) != tool for name, tool in shown.items()):
                 continue
-            found[name].append(_plainly(row))
+            tools.update(shown)
+            if len(row.truth.tool_calls) > 1:
+                several.append(row)
+            for part in _single_requests(row):
+                found[part.truth.tool_calls[0].name].append(part)
         kept = {name: tuple(members) for name, members in found.items()}
-        return cls(side, {n: tools[n] for n in kept}, kept, variants.Pool.of([r for m in kept.values() for r in m]))
+        pool = variants.Pool.of([row for members in kept.values() for row in members])
+        return cls(side, tools, kept, tuple(several), pool)
 
     def family(self, rng: random.Random, *, situations: int, long: bool = False) -> Family:
         """Args: long: each situation comes late in a conversation, after others over the same tools."""
-        shown = rng.sample(sorted(self.tools), rng.choice(_SIZES))
-        tools = tuple(self.tools[name] for name in shown)
+        whole = rng.choice(self.several) if self.several and rng.random() < _FAMILIES_OF_SEVERAL else None
+        shown = self._shown(rng, whole)
+        company = _Company(tuple(shown), tuple(self.tools[name] for name in shown), whole)
         make = self._conversation if long else self._situation
-        made = tuple(make(rng, shown, tools) for _ in range(situations))
-        return Family(self.side, (), made, tools)
+        return Family(self.side, (), tuple(make(rng, company) for _ in range(situations)), company.tools)
 
-    def _conversation(self, rng: random.Random, shown: list[str], tools: tuple[dict[str, Any], ...]) -> Situation:
+    def _shown(self, rng: random.Random, whole: Row | None) -> list[str]:
+        """Names of tools, of which one at least has requests of its own. Args: whole: a request that they shall serve."""
+        size = rng.choice(_SIZES)
+        if whole is None:
+            return rng.sample(sorted(self.rows), size)
+        called = sorted({call.name for call in whole.truth.tool_calls})
+        others = [name for name in rng.sample(sorted(self.rows), size) if name not in called]
+        beside = others[: max(size - len(called), 0 if any(name in self.rows for name in called) else 1)]
+        return [*rng.sample(called, len(called)), *beside]
+
+    def _conversation(self, rng: random.Random, company: "_Company") -> Situation:
         rounds: list[Situation] = []
-        while len(rounds) < rng.choice((1, 2, 3, 4)):
-            made = self._situation(rng, shown, tools)
+        wanted = rng.choice((1, 2, 3, 4))
+        while len(rounds) < wanted:
+            made = self._situation(rng, company)
             rounds += [made] if can_go_on(made) else []
-        return joined(rng, [*rounds, self._situation(rng, shown, tools)], self.side, "borrowed conversation")
+        return joined(rng, [*rounds, self._situation(rng, company)], self.side, "borrowed conversation")
 
-    def _situation(self, rng: random.Random, shown: list[str], tools: tuple[dict[str, Any], ...]) -> Situation:
+    def _situation(self, rng: random.Random, company: "_Company") -> Situation:
         while True:
-            kind = rng.choices(("execute", "several", "clarify", "absent"), (44, 8, 21, 27))[0]
-            if kind == "several":
-                made = self._several(rng, shown, tools)
+            kind = rng.choices(("execute", "several", "each", "clarify", "absent"), (40, 9, 5, 20, 26))[0]
+            if company.whole is not None and rng.random() < 0.3:
+                kind = "several"
+                row = self._otherwise(rng, company.whole.model_copy(update={"tools": company.tools}))
+            elif kind == "several":
+                row = self._several(rng, company)
             else:
-                row = self._row(rng, kind, shown, tools)
-                decision = None if row is None else decide(row)
-                made = None if row is None or decision is None else Situation("", row.prompt, decision)
-            if made is not None:
-                return replace(made, kind=f"borrowed {kind}")
+                row = self._row(rng, kind, company)
+            decision = None if row is None else decide(row)
+            if row is not None and decision is not None:
+                return Situation(f"borrowed {kind}", row.prompt, decision)
 
-    def _several(self, rng: random.Random, shown: list[str], tools: tuple[dict[str, Any], ...]) -> Situation | None:
-        """Two requests in one message: a call for each."""
-        rows = [self._row(rng, "execute", shown, tools) for _ in range(2)]
-        first, second = (None if row is None else decide(row) for row in rows)
-        if not isinstance(first, Execute) or not isinstance(second, Execute) or first == second:
+    def _several(self, rng: random.Random, company: "_Company") -> Row | None:
+        """A few requests in one message, half the time for one tool: a call for each."""
+        able = [name for name in company.names if name in self.rows]
+        names = [rng.choice(able)] if rng.random() < 0.5 else able
+        count = rng.choice((2, 2, 2, 3, 3, 4))
+        rows = [self._otherwise(rng, self._of_tools(rng, names, company)) for _ in range(count)]
+        calls = tuple(call for row in rows for call in row.truth.tool_calls)
+        if any(call in calls[:at] for at, call in enumerate(calls)):
             return None
-        text = together(rng, *(row.prompt[-1]["content"] for row in rows if row is not None))
-        return Situation("", (user(text),), Execute(calls=(*first.calls, *second.calls)))
+        text = together(rng, [row.prompt[-1]["content"] for row in rows])
+        if len(text) > _LONGEST_REQUEST:
+            return None
+        truth = GroundTruth(decision="execute", tool_calls=calls)
+        return rows[0].model_copy(update={"prompt": (user(text),), "reward_model": RewardModel(ground_truth=truth)})
 
-    def _row(self, rng: random.Random, kind: str, shown: list[str], tools: tuple[dict[str, Any], ...]) -> Row | None:
+    def _row(self, rng: random.Random, kind: str, company: "_Company") -> Row | None:
         if kind == "absent":
             name = rng.choice(sorted(self.rows))
-            if any(_words(name) & _words(other) for other in shown):  # it might serve as well
+            if any(_words(name) & _words(other) for other in company.names):  # it might serve as well
                 return None
-            row = rng.choice(self.rows[name])
-            return variants.refused(row, tools)
-        name = rng.choices(shown, CHANCES[: len(shown)])[0]
-        row = rng.choice(self.rows[name]).model_copy(update={"tools": tools})
-        if rng.random() < 0.6:
-            row = variants.other_values(rng, row, self.pool) or row
+            return variants.refused(rng.choice(self.rows[name]), company.tools)
+        row = self._of_tools(rng, company.names, company)
+        if kind == "each":
+            return variants.for_each(rng, row, self.pool)
+        row = self._otherwise(rng, row)
         return variants.lacking(rng, row, self.pool) if kind == "clarify" else row
+
+    def _of_tools(self, rng: random.Random, names: Sequence[str], company: "_Company") -> Row:
+        """A request for one of these tools, most often for the first."""
+        able = [name for name in names if name in self.rows]
+        name = rng.choices(able, CHANCES[: len(able)])[0]
+        return rng.choice(self.rows[name]).model_copy(update={"tools": company.tools})
+
+    def _otherwise(self, rng: random.Random, row: Row) -> Row:
+        """Most often with other values."""
+        other = variants.other_values(rng, row, self.pool) if rng.random() < 0.6 else None
+        return other or row
+
+
+@dataclass(frozen=True)
+class _Company:
+    """The tools of a family."""
+
+    names: tuple[str, ...]
+    tools: tuple[dict[str, Any], ...]
+    whole: Row | None
+    """A request for several of them."""
+
+
+def _is_usable(row: Row) -> bool:
+    return (
+        row.data_source not in _KEPT
+        and bool(row.truth.tool_calls)
+        and variants.is_plain(row)
+        and len(row.prompt[-1]["content"]) <= _LONGEST_REQUEST
+    )
 
 
 def _plainly(row: Row) -> Row:
-    """With the one value of each argument that is taught, where the label allows several."""
-    decision = decide(row)
-    assert isinstance(decision, Execute)
-    calls = tuple(ExpectedCall(name=call.name, arguments=call.arguments) for call in decision.calls)
-    return row.model_copy(
-        update={"reward_model": RewardModel(ground_truth=GroundTruth(decision="execute", tool_calls=calls))}
-    )
+    """With one value of each argument, where the label allows several: one that is said, as it is written there."""
+    text = row.prompt[-1]["content"]
+    calls = []
+    for call in row.truth.tool_calls:
+        properties = _parameters(row, call.name).get("properties", {})
+        chosen = {name: _taught(value, properties.get(name, {}), text) for name, value in call.arguments.items()}
+        calls.append(ExpectedCall(name=call.name, arguments={n: v for n, v in chosen.items() if v is not UNSET}))
+    truth = GroundTruth(decision="execute", tool_calls=tuple(calls))
+    return row.model_copy(update={"reward_model": RewardModel(ground_truth=truth)})
+
+
+def _taught(expected: Any, schema: dict[str, Any], text: str) -> Any:
+    values, optional = unwrap(expected)
+    said = next((value for value in values if _is_said(value, text)), UNSET)
+    if said is UNSET:
+        return UNSET if optional or not values else values[0]
+    if isinstance(said, str) and "enum" not in schema and (place := only_place(text, said)):
+        return place.group()
+    return said
+
+
+def _single_requests(row: Row) -> list[Row]:
+    """The row, or where it is for several calls those of its sentences that are about one of them: its values are said there and
+    nowhere else."""
+    calls = row.truth.tool_calls
+    if len(calls) == 1:
+        return [row]
+    sentences = _SENTENCE.split(row.prompt[-1]["content"])
+    spoken = [[value for value in call.arguments.values() if not isinstance(value, bool)] for call in calls]
+    if not all(spoken):  # one that is said without values may be in any sentence
+        return []
+    homes = [[at for at, s in enumerate(sentences) if any(_is_said(v, s) for v in values)] for values in spoken]
+    found: list[Row] = []
+    for call, values, home in zip(calls, spoken, homes, strict=True):
+        if len(home) != 1 or sum(home[0] in other for other in homes) != 1:
+            continue
+        sentence = _LINK.sub("", sentences[home[0]])
+        if all(_is_said(value, sentence) for value in values) and len(sentence.split()) >= 4:
+            truth = GroundTruth(decision="execute", tool_calls=(call,))
+            text = sentence[:1].upper() + sentence[1:]
+            changes = {"prompt": (user(text),), "reward_model": RewardModel(ground_truth=truth)}
+            found.append(row.model_copy(update=changes))
+    return found
+
+
+_SENTENCE = re.compile(r"(?<=[.?!])\s+")
+_LINK = re.compile(
+    r"^(first|firstly|second|secondly|third|then|next|also|additionally|furthermore|moreover|lastly|finally|after that|and),?\s+",
+    re.IGNORECASE,
+)
+
+
+def _parameters(row: Row, tool: str) -> dict[str, Any]:
+    return next((t["function"]["parameters"] for t in row.tools if t["function"]["name"] == tool), {})
 
 
 def _words(name: str) -> set[str]:
@@ -126,13 +240,25 @@ def _is_sound(row: Row) -> bool:
     decision = decide(row)
     if not isinstance(decision, Execute) or not score(decision, row.truth, row.tools).exact:
         return False
-    (call,) = decision.calls
-    schema = next(t["function"]["parameters"] for t in row.tools if t["function"]["name"] == call.name)
-    text = row.prompt[-1]["content"].lower()
-    return not argument_errors(schema, call.arguments) and all(_is_said(v, text) for v in call.arguments.values())
+    text = row.prompt[-1]["content"]
+    return all(
+        not argument_errors(_parameters(row, call.name), call.arguments)
+        and all(_is_said(value, text) for value in call.arguments.values())
+        for call in decision.calls
+    )
 
 
 def _is_said(value: Any, text: str) -> bool:
+    """As it is, or a number as people write it: "20,000", "two", "5%" for 0.05."""
     if isinstance(value, list):
         return all(_is_said(item, text) for item in value)
-    return isinstance(value, bool) or (isinstance(value, str | int | float) and str(value).lower() in text)
+    if isinstance(value, bool):
+        return True
+    if isinstance(value, str):
+        return value.lower() in text.lower()
+    if not isinstance(value, int | float):
+        return False
+    figures = [f"{value}", f"{value:g}", f"{value:,}", *([f"{100 * value:g}%"] if 0 < value < 1 else ())]
+    if any(re.search(rf"(?<![\d.])(?<!\d,){re.escape(said)}(?!\d|[.,]\d)", text) for said in figures):
+        return True
+    return value in range(1, len(NUMBER_WORDS) + 1) and only_place(text, NUMBER_WORDS[int(value) - 1]) is not None

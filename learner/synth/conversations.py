@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from learner.synth.lexicon import Side
-from learner.synth.parameters import word
+from learner.synth.parameters import code, number, sentence, word
 from learner.synth.situations import WELCOME, Situation, assistant, called, invent_result, say_result, user
 from runtime.decision import Answer, Decision, Execute, Refuse
 
@@ -69,9 +69,25 @@ def _played_out(rng: random.Random, decision: Decision, side: Side) -> tuple[lis
 
 
 def _result(rng: random.Random, side: Side) -> dict[str, Any]:
-    """As short as the starter is taught to retell, or a list of records as real services give."""
-    if rng.random() < 0.75:
+    """As short as the starter is taught to retell, or records and descriptions as real services give."""
+    draw = rng.random()
+    if draw < 0.7:
         return invent_result(rng, side)
     names = [word(rng) for _ in range(rng.randint(1, 4))]
-    records = [{name: word(rng) for name in names} for _ in range(rng.randint(2, 5))]
-    return {rng.choice(("results", "items", "data", word(rng))): records}
+    records = [{name: _content(rng) for name in names} for _ in range(rng.randint(2, 5))]
+    if draw < 0.85:
+        return {rng.choice(("results", "items", "data", word(rng))): records}
+    described = {name: {"type": rng.choice(("str", "int", "list")), "description": sentence(rng)[0]} for name in names}
+    found = {
+        "name": word(rng),
+        "description": sentence(rng)[0],
+        rng.choice(("parameters", "inputs", "fields")): described,
+    }
+    return {
+        rng.choice(("result", "found", "output", word(rng))): found,
+        "status": rng.choice(("ok", 200, None, "done")),
+    }
+
+
+def _content(rng: random.Random) -> Any:
+    return rng.choice((word, word, lambda r: sentence(r)[0], lambda r: number(r)[0], lambda r: code(r)[0]))(rng)

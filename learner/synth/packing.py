@@ -25,7 +25,7 @@ from runtime.decision import Answer, Decision, Execute, ToolCall, write_decision
 from runtime.prompt import Renderer
 
 IGNORED = -100
-BORROWED_SHARE = 0.15
+BORROWED_SHARE = 0.25
 """Of the families, where there are rows to borrow from."""
 
 

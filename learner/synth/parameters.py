@@ -122,10 +122,34 @@ def person(rng: random.Random) -> Spoken:
 
 
 def code(rng: random.Random) -> Spoken:
+    if rng.random() < 0.12:
+        text = "".join(rng.choice(_ALPHANUMERIC) for _ in range(rng.randint(6, 12)))
+        return text, text
     letters = "".join(rng.choice("ABCDEFGHKLMNPRSTUVWXYZ") for _ in range(rng.randint(1, 3)))
     digits = "".join(rng.choice("0123456789") for _ in range(rng.randint(2, 5)))
     text = rng.choice((f"{letters}-{digits}", f"{letters}{digits}", digits, f"{digits}{letters}"))
     return text, rng.choice((text, text, "#" + text)) if text[0].isalpha() else text
+
+
+_ALPHANUMERIC = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+
+
+def locator(rng: random.Random) -> Spoken:
+    """A file or an address in the web."""
+    names = [word(rng).lower() for _ in range(3)]
+    ending = rng.choice(("txt", "pdf", "csv", "jpg", "mp3", "json", "docx", "py", "png"))
+    text = rng.choice(
+        (
+            f"{names[0]}.{ending}",
+            f"{names[0]}_{names[1]}.{ending}",
+            f"/{names[0]}/{names[1]}",
+            f"{names[0]}/{names[1]}.{ending}",
+            f"https://www.{names[0]}.com/{names[1]}",
+            f"www.{names[0]}.{rng.choice(('com', 'org', 'net'))}",
+            f"https://{names[0]}.org/{names[1]}/{names[2]}",
+        )
+    ).replace(" ", "-")
+    return text, text
 
 
 def site(rng: random.Random) -> Spoken:
@@ -156,15 +180,26 @@ def email(rng: random.Random) -> Spoken:
 
 def integer(rng: random.Random) -> Spoken:
     value = rng.choice((rng.randint(1, 12), rng.randint(1, 100), rng.randint(100, 5000)))
-    small = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
-    return value, small[value - 1] if value <= 10 and rng.random() < 0.25 else str(value)
+    if value <= len(NUMBER_WORDS) and rng.random() < 0.25:
+        return value, NUMBER_WORDS[value - 1]
+    return _large(rng) if rng.random() < 0.08 else (value, str(value))
+
+
+NUMBER_WORDS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+
+
+def _large(rng: random.Random) -> Spoken:
+    """A sum, a population: most often round, and with its thousands set apart."""
+    value = rng.choice((rng.randint(10, 99) * 100, rng.randint(1, 999) * 1000, rng.randint(1000, 2_000_000)))
+    return value, f"{value:,}" if rng.random() < 0.6 else str(value)
 
 
 def number(rng: random.Random) -> Spoken:
     draw = rng.random()
     if draw < 0.5:
         value = rng.choice((rng.randint(1, 20), rng.randint(1, 300), rng.randint(100, 9000)))
-        return value, str(value)
+        spoken = _large(rng) if rng.random() < 0.16 else (value, str(value))
+        return spoken[0], rng.choice((*[""] * 11, "$", "€")) + spoken[1]
     value = round(rng.uniform(0.1, rng.choice((10, 300))), rng.choice((1, 2)))
     return value, str(value)
 
@@ -206,7 +241,7 @@ _MEASURES = ("km", "kg", "m", "cm", "g", "litres", "miles", "hours", "mg", "feet
 
 def quantity(rng: random.Random) -> Spoken:
     """A number with its unit."""
-    text = f"{number(rng)[1]}{rng.choice((' ', ' ', ''))}{rng.choice(_MEASURES)}"
+    text = f"{number(rng)[0]}{rng.choice((' ', ' ', ''))}{rng.choice(_MEASURES)}"
     return text, text
 
 
@@ -350,6 +385,12 @@ KINDS: tuple[Kind, ...] = (
         STRING,
         code,
         ("{v}", "number {v}", "id {v}", "ref {v}", "{n} {v}"),
+    ),
+    (
+        ("file", "path", "url", "link", "document", "website", "image", "filename", "source", "page"),
+        STRING,
+        locator,
+        ("{v}", "{v}", "of {v}", "from {v}", "in {v}", "at {v}"),
     ),
     (("email", "to", "address", "mail"), STRING, email, ("to {v}", "at {v}", "for {v}", "{v}")),
     (

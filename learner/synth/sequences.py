@@ -2,9 +2,8 @@
 corrections of a call that was made."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from learner.synth import utterances
 from learner.synth.invention import InventedTool
@@ -27,41 +26,63 @@ from runtime.decision import Answer, Execute, ToolCall
 Maker = Callable[[random.Random, Side, Toolset], Situation | None]
 
 _AND = (", and ", ". Then ", ", then ", " and also ", "; ", ". Also ", ". After that ", ", and after that ")
+_INTRODUCED = (
+    "",
+    "",
+    "Could you help me with a few things? ",
+    "I need {n} things. ",
+    "Please do the following: ",
+    "{n} things: ",
+)
+_FIRST = ("First, ", "First ", "Firstly, ", "To begin with, ", "")
+_LATER = ("Second, ", "Then ", "Next, ", "Also, ", "After that, ", "Additionally, ", "Then, ", "And ", "")
+_LAST = ("Finally, ", "Lastly, ", "And lastly, ", "Then ", "Also, ", "And finally ", "")
 
 
-def together(rng: random.Random, first: str, second: str) -> str:
-    """Two requests in one message."""
-    return first.rstrip(".?! ") + rng.choice(_AND) + second
+def together(rng: random.Random, requests: Sequence[str]) -> str:
+    """Requests in one message."""
+    draw = rng.random()
+    if draw < (0.75 if len(requests) == 2 else 0.4):
+        *earlier, last = requests
+        return "".join(request.rstrip(".?! ") + rng.choice(_AND) for request in earlier) + last
+    count = ("zero", "one", "two", "three", "four", "five")[len(requests)]
+    opening = rng.choice(_INTRODUCED).format(n=count).capitalize()
+    bare = [request.rstrip(".?! ") for request in requests]
+    if draw < 0.88:
+        words = [rng.choice(_FIRST), *(rng.choice(_LATER) for _ in bare[2:]), rng.choice(_LAST)]
+        return opening + " ".join(w + text + rng.choice((".", ".", "?")) for w, text in zip(words, bare, strict=True))
+    form, gap = rng.choice(
+        (("{i}. {t}", " "), ("{i}) {t}", " "), ("{i}. {t}", "\n"), ("- {t}", "\n"), ("({i}) {t}", ", "))
+    )
+    return opening + gap.join(form.format(i=i, t=text) for i, text in enumerate(bare, 1))
 
 
 @dataclass(frozen=True)
-class _Two:
-    """Two requests in one message."""
+class _Requests:
+    """A few requests in one message."""
 
     text: str
-    tools: tuple[InventedTool, InventedTool]
-    arguments: tuple[dict[str, Any], dict[str, Any]]
-
-    @property
-    def decision(self) -> Execute:
-        calls = (ToolCall(name=t.name, arguments=a) for t, a in zip(self.tools, self.arguments, strict=True))
-        return Execute(calls=tuple(calls))
+    calls: tuple[ToolCall, ...]
 
 
-def _two(rng: random.Random, toolset: Toolset) -> _Two | None:
-    same = len(toolset) == 1 or rng.random() < 0.4
-    first, second = (toolset.pick(rng),) * 2 if same else toolset.pick_two(rng)
-    made = [utterances.complete(rng, tool, toolset) for tool in (first, second)]
-    if first is second and made[0].arguments == made[1].arguments:
+def _requests(rng: random.Random, toolset: Toolset) -> _Requests | None:
+    count = rng.choice((2, 2, 2, 2, 3, 3, 4))
+    if len(toolset) == 1 or rng.random() < 0.4:
+        tools = [toolset.pick(rng)] * count
+    else:
+        tools = toolset.pick_two(rng)
+        tools += [rng.choice((toolset.pick(rng), rng.choice(toolset))) for _ in range(count - 2)]
+    made = [utterances.complete(rng, tool, toolset) for tool in tools]
+    calls = tuple(ToolCall(name=tool.name, arguments=m.arguments) for tool, m in zip(tools, made, strict=True))
+    if any(call in calls[:at] for at, call in enumerate(calls)):
         return None
-    text = together(rng, made[0].text, made[1].text)
-    return _Two(text, (first, second), (made[0].arguments, made[1].arguments))
+    return _Requests(together(rng, [m.text for m in made]), calls)
 
 
 def several(rng: random.Random, side: Side, toolset: Toolset) -> Situation | None:
-    """Two requests: two calls."""
-    two = _two(rng, toolset)
-    return two and Situation("several", (user(two.text),), two.decision)
+    """A few requests: as many calls."""
+    made = _requests(rng, toolset)
+    return made and Situation("several", (user(made.text),), Execute(calls=made.calls))
 
 
 def each(rng: random.Random, side: Side, toolset: Toolset) -> Situation | None:
@@ -75,17 +96,16 @@ def each(rng: random.Random, side: Side, toolset: Toolset) -> Situation | None:
 
 
 def rest(rng: random.Random, side: Side, toolset: Toolset) -> Situation | None:
-    """Two requests of which the first has been served: the second call; both have been: an answer from both results."""
-    two = _two(rng, toolset)
-    if two is None:
+    """A few requests of which the first ones have been served: the other calls; all have been: an answer from the results."""
+    made = _requests(rng, toolset)
+    if made is None:
         return None
-    first, second = two.decision.calls
-    results = [invent_result(rng, side), invent_result(rng, side)]
-    if rng.random() < 0.5:
-        served = called(((first, results[0]),))
-        return Situation("rest", (user(two.text), *served), Execute(calls=(second,)))
-    served = called(((first, results[0]), (second, results[1])))
-    return Situation("rest", (user(two.text), *served), Answer(text=" ".join(map(say_result, results))))
+    count = len(made.calls) if rng.random() < 0.5 else rng.randint(1, len(made.calls) - 1)
+    results = [invent_result(rng, side) for _ in range(count)]
+    messages = (user(made.text), *called(tuple(zip(made.calls[:count], results, strict=True))))
+    if count < len(made.calls):
+        return Situation("rest", messages, Execute(calls=made.calls[count:]))
+    return Situation("rest", messages, Answer(text=" ".join(map(say_result, results))))
 
 
 _FROM_THERE = (

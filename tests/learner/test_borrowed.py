@@ -2,7 +2,10 @@
 
 import random
 
+import pytest
+
 from learner.demonstration import decide
+from learner.rows import Row
 from learner.synth.borrowed import Borrowed
 from learner.synth.lexicon import side_of
 from tests.learner.case_rows import row, tool
@@ -34,23 +37,64 @@ def test_each_family_asks_for_what_is_there_what_is_not_and_too_little() -> None
             assert called <= shown
             if situation.kind == "borrowed absent":
                 assert situation.truth.decision == "refuse"
-    assert kinds == {f"borrowed {kind}" for kind in ("execute", "several", "clarify", "absent")}
+    assert kinds == {f"borrowed {kind}" for kind in ("execute", "several", "each", "clarify", "absent")}
 
 
-def test_two_borrowed_requests_in_one_message_are_two_calls_whose_values_are_said() -> None:
+@pytest.mark.parametrize("kind", ["several", "each"])
+def test_a_borrowed_request_for_several_calls_says_every_value_and_wants_no_call_twice(kind: str) -> None:
     borrowed = Borrowed.of(rows_of(NAMES), "train")
-    several = [
-        made
-        for seed in range(20)
-        for made in borrowed.family(random.Random(seed), situations=12).situations
-        if made.kind == "borrowed several"
-    ]
+    families = [borrowed.family(random.Random(seed), situations=12) for seed in range(20)]
+    several = [made for family in families for made in family.situations if made.kind == f"borrowed {kind}"]
     for made in several:
-        first, second = made.truth.tool_calls
-        assert first != second
-        for call in (first, second):
-            assert call.arguments["place"] in made.messages[-1]["content"]
+        calls = made.truth.tool_calls
+        assert len(calls) > 1
+        assert all(call not in calls[:at] for at, call in enumerate(calls))
+        for call in calls:
+            assert {type(value) for value in call.arguments.values()} == {str, int}
+            assert all(str(value) in made.messages[-1]["content"] for value in call.arguments.values())
     assert len(several) > 5
+    assert max(len(made.truth.tool_calls) for made in several) > 2
+
+
+TRAIN = [name for name in NAMES if side_of(name) == "train"]
+
+
+def request_for_three() -> Row:
+    """Of the second, what it is about is said in two sentences."""
+    shown = [tool(name, ["place"], place={"type": "string"}, days={"type": "integer"}) for name in TRAIN[:3]]
+    calls = [
+        {"name": TRAIN[0], "arguments": {"place": "bergen", "days": 2}},
+        {"name": TRAIN[1], "arguments": {"place": "Umea", "days": 9}},
+        {"name": TRAIN[2], "arguments": {"place": "Faro", "days": 12000}},
+    ]
+    text = "Get me one in Bergen for two days, please. I am off to Umea. Make it 9 days. Finally, hold it in Faro for 12,000 days."
+    return row(TRAIN[0], tools=shown, decision="execute", tool_calls=calls).model_copy(
+        update={"prompt": ({"role": "user", "content": text},)}
+    )
+
+
+def test_sentences_of_a_longer_request_that_are_about_one_call_are_requests_of_their_own() -> None:
+    borrowed = Borrowed.of([request_for_three()], "train")
+    assert set(borrowed.rows) == {TRAIN[0], TRAIN[2]}
+    (first,), (last,) = borrowed.rows[TRAIN[0]], borrowed.rows[TRAIN[2]]
+    assert first.prompt[-1]["content"] == "Get me one in Bergen for two days, please."
+    assert first.truth.tool_calls[0].arguments == {"place": "Bergen", "days": 2}
+    assert last.prompt[-1]["content"] == "Hold it in Faro for 12,000 days."
+    assert last.truth.tool_calls[0].arguments == {"place": "Faro", "days": 12000}
+
+
+def test_a_whole_request_for_several_calls_is_asked_over_its_own_tools() -> None:
+    borrowed = Borrowed.of([request_for_three(), *rows_of(TRAIN[3:])], "train")
+    families = [borrowed.family(random.Random(seed), situations=12) for seed in range(20)]
+    asked = [f for f in families if any(len({c.name for c in s.truth.tool_calls}) == 3 for s in f.situations)]
+    assert len(asked) > 3
+    for family in asked:
+        assert set(TRAIN[:3]) <= {t["function"]["name"] for t in family.schemas}
+
+
+def test_what_is_measured_on_is_never_borrowed() -> None:
+    kept = request_for_three().model_copy(update={"data_source": "bfcl/parallel_multiple"})
+    assert Borrowed.of([kept], "train").tools == {}
 
 
 def test_a_long_borrowed_conversation_serves_requests_before_the_last() -> None:
@@ -67,20 +111,18 @@ def test_tools_of_the_evaluation_are_never_borrowed_for_training() -> None:
 
 
 def test_labels_that_break_their_schema_or_were_never_said_are_left_out() -> None:
-    good, broken, unsaid, several = rows_of([n for n in NAMES if side_of(n) == "train"][:4])
+    good, broken, unsaid = rows_of(TRAIN[:3])
     broken = broken.model_copy(update={"tools": (tool(broken.extra_info["id"], place={"type": "integer"}),)})
     unsaid = unsaid.model_copy(update={"prompt": ({"role": "user", "content": "the usual, please"},)})
-    call = {"name": several.extra_info["id"], "arguments": {"place": "a"}}
-    several = row("several", "a and a", tools=several.tools, decision="execute", tool_calls=[call, call])
-    assert set(Borrowed.of([good, broken, unsaid, several], "train").tools) == {good.extra_info["id"]}
+    assert set(Borrowed.of([good, broken, unsaid], "train").tools) == {good.extra_info["id"]}
 
 
-def test_where_a_label_allows_several_values_one_is_taught() -> None:
-    (only,) = rows_of([n for n in NAMES if side_of(n) == "train"][:1])
+def test_where_a_label_allows_several_values_one_that_is_said_is_taught() -> None:
+    (only,) = rows_of(TRAIN[:1])
     name = only.extra_info["id"]
     call = {
         "name": name,
-        "arguments": {"place": {"any_of": ["Town0x", "T0"]}, "days": {"any_of": [3], "optional": True}},
+        "arguments": {"place": {"any_of": ["T0", "TOWN0X"]}, "days": {"any_of": [4, 7], "optional": True}},
     }
     only = row(name, "Town0x for 3 days", tools=only.tools, decision="execute", tool_calls=[call])
     kept = Borrowed.of([only], "train").rows[name][0]

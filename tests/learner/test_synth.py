@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,6 +17,7 @@ from learner.synth.lexicon import NOUNS_BY_SIDE, side_of
 from learner.synth.parameters import Parameter
 from learner.synth.rows import generate_rows
 from learner.synth.scenarios import Family, invent_family
+from learner.synth.sequences import together
 from learner.synth.situations import Situation
 from learner.synth.toolset import CHANCES
 from learner.synth.utterances import mistyped
@@ -92,18 +94,29 @@ def test_a_request_for_several_values_is_a_call_for_each_and_says_every_one() ->
     assert all_differ > 5
 
 
-def test_what_was_served_of_two_requests_is_not_served_again() -> None:
-    endings = Counter[str]()
+def test_what_was_served_of_a_few_requests_is_not_served_again() -> None:
+    endings, counts = Counter[str](), Counter[int]()
     for _, made in situations("rest"):
         served = [call["function"] for message in made.messages for call in message.get("tool_calls", ())]
         endings[made.decision.kind] += 1
         if isinstance(made.decision, Execute):
-            (call,) = made.decision.calls
-            assert {"name": call.name, "arguments": call.arguments} not in served
-            assert len(served) == 1
+            for call in made.decision.calls:
+                assert {"name": call.name, "arguments": call.arguments} not in served
+            assert served
+            counts[len(served) + len(made.decision.calls)] += 1
         else:
-            assert len(served) == 2
+            assert len(served) >= 2
     assert min(endings.values()) > 5
+    assert set(counts) == {2, 3, 4}
+
+
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_requests_in_one_message_are_all_said_in_their_order(count: int) -> None:
+    requests = [f"book room {number} for me" for number in range(101, 101 + count)]
+    for seed in range(200):
+        text = together(random.Random(seed), requests)
+        places = [text.index(request) for request in requests]
+        assert places == sorted(places)
 
 
 def test_a_call_that_goes_on_takes_its_value_from_the_result() -> None:

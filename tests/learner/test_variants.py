@@ -38,7 +38,7 @@ def test_where_its_tool_is_not_at_hand_a_request_is_refused() -> None:
 
 def test_a_required_value_that_was_cut_out_is_asked_for() -> None:
     texts = {v.extra_info["follows_from"]: (v.prompt[-1]["content"], v.truth.missing) for v in made("lacking")}
-    assert texts["a"] == ("a: weather in, 3 days", ({"tool": "weather", "parameter": "city"},))
+    assert texts["a"] == ("a: weather, 3 days", ({"tool": "weather", "parameter": "city"},))
     assert texts["b"] == ("b: remember please", ({"tool": "notes", "parameter": "text"},))
 
 
@@ -47,6 +47,16 @@ def test_another_value_in_the_request_is_another_value_in_the_call() -> None:
     arguments = variant.truth.tool_calls[0].arguments
     assert arguments != {"city": "Oslo", "days": 3}
     assert all(str(value) in variant.prompt[-1]["content"] for value in arguments.values())
+
+
+def test_a_value_that_two_calls_share_is_another_one_in_both() -> None:
+    calls = [{"name": n, "arguments": {"city": "Oslo", "days": d}} for n, d in (("weather", 3), ("timer", 14))]
+    source = row("c", "weather in Oslo, 3 days, then 14", tools=(WEATHER, TIMER), decision="execute", tool_calls=calls)
+    (variant,) = [v for v in made("other values", (source, *ROWS)) if v.extra_info["follows_from"] == "c"]
+    first, second = variant.truth.tool_calls
+    assert first.arguments["city"] == second.arguments["city"]
+    said = variant.prompt[-1]["content"]
+    assert all(str(value) in said for call in (first, second) for value in call.arguments.values())
 
 
 def test_what_was_said_earlier_or_is_no_request_gives_no_variant() -> None:
