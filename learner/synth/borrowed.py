@@ -9,7 +9,8 @@ import random
 import re
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from learner import variants
@@ -17,13 +18,16 @@ from learner.demonstration import decide
 from learner.matching import UNSET, unwrap
 from learner.rewards import score
 from learner.rows import ExpectedCall, GroundTruth, RewardModel, Row
+from learner.synth import dialogues
 from learner.synth.conversations import can_go_on, joined
+from learner.synth.invention import InventedTool, Phrases
 from learner.synth.lexicon import Side, side_of
-from learner.synth.parameters import NUMBER_WORDS, split_name
+from learner.synth.parameters import EXPLICIT, NUMBER_WORDS, Parameter, Spoken, split_name
 from learner.synth.scenarios import Family
 from learner.synth.sequences import together
 from learner.synth.situations import Situation, user
 from learner.synth.toolset import CHANCES
+from learner.synth.utterances import Lacking, Request
 from runtime.decision import Execute
 from tools.json_schema import argument_errors
 from tools.wording import only_place
@@ -37,6 +41,11 @@ _KEPT = ("bfcl/parallel", "bfcl/parallel_multiple")
 """Sources that are never borrowed from: what is measured on them is measured on requests that nobody trained on."""
 _FAMILIES_OF_SEVERAL = 0.35
 """Share of families over the tools of a request for several calls, where the rows have such."""
+
+
+_DIALOGUES = {"gathered": 9, "announced": 4, "provided": 8}
+_KINDS = {"execute": 30, "whole": 24, "several": 8, "each": 5, "clarify": 16, "absent": 22, **_DIALOGUES}
+"""Weights of the kinds of situation; whole: a request for several calls as it was written, in families over its tools."""
 
 
 @dataclass(frozen=True)
@@ -102,17 +111,66 @@ class Borrowed:
 
     def _situation(self, rng: random.Random, company: "_Company") -> Situation:
         while True:
-            kind = rng.choices(("execute", "several", "each", "clarify", "absent"), (40, 9, 5, 20, 26))[0]
-            if company.whole is not None and rng.random() < 0.3:
-                kind = "several"
-                row = self._otherwise(rng, company.whole.model_copy(update={"tools": company.tools}))
-            elif kind == "several":
-                row = self._several(rng, company)
+            kind = rng.choices(tuple(_KINDS), tuple(_KINDS.values()))[0]
+            if kind in _DIALOGUES:
+                made = self._dialogue(rng, kind, company)
             else:
-                row = self._row(rng, kind, company)
-            decision = None if row is None else decide(row)
-            if row is not None and decision is not None:
-                return Situation(f"borrowed {kind}", row.prompt, decision)
+                row = self._request(rng, kind, company)
+                decision = None if row is None else decide(row)
+                made = row and decision and Situation(kind, row.prompt, decision)
+            if made:
+                return replace(made, kind=f"borrowed {kind}")
+
+    def _dialogue(self, rng: random.Random, kind: str, company: "_Company") -> Situation | None:
+        """A request that takes shape over several turns (`learner.synth.dialogues`)."""
+        asked = _asked(self._otherwise(rng, self._of_tools(rng, company.names, company)))
+        if asked is None or not asked.spoken:
+            return None
+        if kind == "announced" and rng.random() < 0.7:
+            return dialogues.announce(rng, asked.tool, asked.request, [])
+        opening = self._opening(rng, asked)
+        if opening is None:
+            return None
+        if kind == "announced":
+            return dialogues.announce(rng, asked.tool, *opening)
+        if kind == "gathered":
+            return dialogues.take_shape(rng, asked.tool, opening, asked.spoken)
+        others = [name for name in company.names if name in self.rows and name != asked.tool.name]
+        giver = _asked(self._otherwise(rng, self._of_tools(rng, others, company))) if others else None
+        if giver is None or not giver.spoken or len(opening[1]) != 1:
+            return None
+        if opening[1][0].name in giver.spoken or not opening[1][0].is_plain:
+            return None
+        return dialogues.hand_on(rng, self.side, giver.tool, giver.spoken, asked.tool, opening)
+
+    def _opening(self, rng: random.Random, asked: "_Asked") -> Lacking | None:
+        """The request without one of its values, or without all."""
+        if rng.random() < 0.35:
+            return dialogues.bare_opening(rng, asked.tool, split_name(asked.tool.name).replace(".", " "))
+        row = variants.lacking(rng, asked.row, self.pool)
+        if row is None:
+            return None
+        missing = row.truth.missing[0]["parameter"]
+        arguments = {name: value for name, value in asked.request.arguments.items() if name != missing}
+        lacks = [p for p in asked.tool.parameters if p.name == missing]
+        return Request(row.prompt[-1]["content"], arguments), lacks
+
+    def _request(self, rng: random.Random, kind: str, company: "_Company") -> Row | None:
+        if kind == "whole":
+            whole = company.whole
+            return whole and self._otherwise(rng, whole.model_copy(update={"tools": company.tools}))
+        if kind == "several":
+            return self._several(rng, company)
+        if kind == "absent":
+            name = rng.choice(sorted(self.rows))
+            if any(_words(name) & _words(other) for other in company.names):  # it might serve as well
+                return None
+            return variants.refused(rng.choice(self.rows[name]), company.tools)
+        row = self._of_tools(rng, company.names, company)
+        if kind == "each":
+            return variants.for_each(rng, row, self.pool)
+        row = self._otherwise(rng, row)
+        return variants.lacking(rng, row, self.pool) if kind == "clarify" else row
 
     def _several(self, rng: random.Random, company: "_Company") -> Row | None:
         """A few requests in one message, half the time for one tool: a call for each."""
@@ -128,18 +186,6 @@ class Borrowed:
             return None
         truth = GroundTruth(decision="execute", tool_calls=calls)
         return rows[0].model_copy(update={"prompt": (user(text),), "reward_model": RewardModel(ground_truth=truth)})
-
-    def _row(self, rng: random.Random, kind: str, company: "_Company") -> Row | None:
-        if kind == "absent":
-            name = rng.choice(sorted(self.rows))
-            if any(_words(name) & _words(other) for other in company.names):  # it might serve as well
-                return None
-            return variants.refused(rng.choice(self.rows[name]), company.tools)
-        row = self._of_tools(rng, company.names, company)
-        if kind == "each":
-            return variants.for_each(rng, row, self.pool)
-        row = self._otherwise(rng, row)
-        return variants.lacking(rng, row, self.pool) if kind == "clarify" else row
 
     def _of_tools(self, rng: random.Random, names: Sequence[str], company: "_Company") -> Row:
         """A request for one of these tools, most often for the first."""
@@ -161,6 +207,39 @@ class _Company:
     tools: tuple[dict[str, Any], ...]
     whole: Row | None
     """A request for several of them."""
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A request for one call, with its tool as far as it is used, and the user's words for the values that can be told alone."""
+
+    row: Row
+    tool: InventedTool
+    request: Request
+    spoken: dict[str, Spoken]
+
+
+def _asked(row: Row) -> _Asked | None:
+    """None where a value could not be told alone."""
+    decision = decide(row)
+    assert isinstance(decision, Execute)
+    (call,) = decision.calls
+    schemas = _parameters(row, call.name)
+    spoken: dict[str, Spoken] = {}
+    for name, value in call.arguments.items():
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            return None
+        spoken[name] = (value, str(value))
+    parameters = tuple(
+        Parameter(name, schemas["properties"].get(name, {}), True, EXPLICIT, partial(_again, said))
+        for name, said in spoken.items()
+    )
+    tool = InventedTool(call.name, call.name, "", "", parameters, phrases=Phrases((), ()))
+    return _Asked(row, tool, Request(row.prompt[-1]["content"], dict(call.arguments)), spoken)
+
+
+def _again(said: Spoken, rng: random.Random) -> Spoken:
+    return said
 
 
 def _is_usable(row: Row) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 from learner.synth import utterances
 from learner.synth.invention import InventedTool
 from learner.synth.lexicon import Side
-from learner.synth.parameters import Parameter, listed, split_name
+from learner.synth.parameters import Parameter, Spoken, listed, split_name
 from learner.synth.situations import (
     Situation,
     assistant,
@@ -112,8 +112,12 @@ def _opening(rng: random.Random, tool: InventedTool, toolset: Toolset) -> uttera
     """A request that lacks something: as anybody words it, or one without any value."""
     if tool.phrases or rng.random() < 0.4:
         return utterances.lacking(rng, tool, toolset)
-    text = rng.choice(_OPENINGS).format(ask=f"{tool.verb} {rng.choice(('', 'a ', 'the ', 'my '))}{tool.noun}")
-    return utterances.Request(text, {}), list(tool.required)
+    return bare_opening(rng, tool, f"{tool.verb} {rng.choice(('', 'a ', 'the ', 'my '))}{tool.noun}")
+
+
+def bare_opening(rng: random.Random, tool: InventedTool, ask: str) -> utterances.Lacking:
+    """A request without any value. Args: ask: what is asked for, as in "book a table"."""
+    return utterances.Request(rng.choice(_OPENINGS).format(ask=ask), {}), list(tool.required)
 
 
 def gathered(rng: random.Random, side: Side, toolset: Toolset) -> Situation | None:
@@ -125,8 +129,14 @@ def gathered(rng: random.Random, side: Side, toolset: Toolset) -> Situation | No
     opening = _opening(rng, tool, toolset)
     if opening is None:
         return None
+    return take_shape(rng, tool, opening, utterances.speak_values(rng, tool, {p.name for p in opening[1]}))
+
+
+def take_shape(
+    rng: random.Random, tool: InventedTool, opening: utterances.Lacking, spoken: dict[str, Spoken]
+) -> Situation:
+    """As `gathered`. Args: spoken: of what the opening lacks."""
     request, missing = opening
-    spoken = utterances.speak_values(rng, tool, {p.name for p in missing})
     arguments = dict(request.arguments)
     messages = [user(request.text)]
     open_at_the_end = rng.choice((0, 0, 0, 1, 2)) if len(missing) > 1 else 0
@@ -150,14 +160,17 @@ def announced(rng: random.Random, side: Side, toolset: Toolset) -> Situation | N
     tool = toolset.pick(rng)
     if tool.required and rng.random() < 0.3:
         opening = _opening(rng, tool, toolset)
-        if opening is None:
-            return None
-        request, missing = opening
-        messages = (user(request.text), assistant(_announces(rng, tool, first=True)))
-        return Situation("announced", messages, clarify(tool, missing))
-    made = utterances.complete(rng, tool, toolset)
-    messages = (user(made.text), assistant(_announces(rng, tool, first=True)))
-    return Situation("announced", messages, execute(tool, made.arguments))
+        return opening and announce(rng, tool, *opening)
+    return announce(rng, tool, utterances.complete(rng, tool, toolset), [])
+
+
+def announce(
+    rng: random.Random, tool: InventedTool, request: utterances.Request, missing: Sequence[Parameter]
+) -> Situation:
+    """As `announced`."""
+    messages = (user(request.text), assistant(_announces(rng, tool, first=True)))
+    decision = clarify(tool, missing) if missing else execute(tool, request.arguments)
+    return Situation("announced", messages, decision)
 
 
 _FIRST = (
@@ -167,7 +180,15 @@ _FIRST = (
     "I need to find the {p} first. {q}",
     "First I have to look up the {p}. {q}",
 )
+_GETS = (
+    "Let me get the {p}.",
+    "First I will get the {p}.",
+    "Let me look up your {p} first.",
+    "I will fetch the {p} for you.",
+)
 _HAVE = (
+    "{n}",
+    "{n} Now I will {do}.",
     "Okay, I have the {p}.",
     "I have your {p} now.",
     "Great, the {p} is {v}.",
@@ -187,19 +208,37 @@ def provided(rng: random.Random, side: Side, toolset: Toolset) -> Situation | No
     lacking = utterances.lacking(rng, taker, toolset)
     if lacking is None or len(lacking[1]) != 1 or not lacking[1][0].is_plain:
         return None
+    told = {p.name for p in giver.required}
+    if lacking[1][0].name in told:
+        return None
+    return hand_on(rng, side, giver, utterances.speak_values(rng, giver, told), taker, lacking)
+
+
+def hand_on(
+    rng: random.Random,
+    side: Side,
+    giver: InventedTool,
+    spoken: dict[str, Spoken],
+    taker: InventedTool,
+    lacking: utterances.Lacking,
+) -> Situation | None:
+    """As `provided`. Args: spoken: what the giver requires; lacking: a request for the taker without one value."""
     request, (needed,) = lacking
     told = list(giver.required)
-    if needed.name in {p.name for p in told}:
-        return None
-    spoken = utterances.speak_values(rng, giver, {p.name for p in told})
     question = rng.choice(_FIRST).format(
         p=needed.words, q=rng.choice(_ASKING).format(n=listed([p.words for p in told]))
     )
-    messages: list[dict[str, Any]] = [
-        user(request.text),
-        assistant(question),
-        user(utterances.reply(rng, told, spoken)),
-    ]
+    messages: list[dict[str, Any]] = [user(request.text)]
+    if rng.random() < 0.75:
+        messages += [assistant(question), user(utterances.reply(rng, told, spoken))]
+    else:
+        known = listed([f"{rng.choice(('my', 'the'))} {p.words} is {spoken[p.name][1]}" for p in told])
+        messages[0] = user(f"{request.text.rstrip('.?! ')}. {known[0].upper()}{known[1:]}.")
+        messages += [assistant(rng.choice(_GETS).format(p=needed.words))]
+    if rng.random() < 0.3 and messages[-1]["role"] == "user":
+        messages.append(
+            assistant(f"{rng.choice(_NOTED)} {rng.choice((*_GETS, '', '')).format(p=needed.words)}".strip())
+        )
     call = ToolCall(name=giver.name, arguments=in_order(giver, {p.name: spoken[p.name][0] for p in told}))
     if rng.random() < 0.4:
         return Situation("provided", tuple(messages), execute(giver, call.arguments))
@@ -209,8 +248,8 @@ def provided(rng: random.Random, side: Side, toolset: Toolset) -> Situation | No
     value, _ = needed.speak(rng)
     result[needed.name] = value
     messages.extend(called(((call, result),)))
-    if rng.random() < 0.5:
-        have = rng.choice(_HAVE).format(p=needed.words, v=value, do=_doing(taker))
+    if rng.random() < 0.4:
+        have = rng.choice(_HAVE).format(p=needed.words, v=value, do=_doing(taker), n=rng.choice(_NOTED))
         messages.append(assistant(have))
     arguments = in_order(taker, {**request.arguments, needed.name: value})
     return Situation("provided", tuple(messages), execute(taker, arguments))

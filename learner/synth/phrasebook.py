@@ -38,6 +38,10 @@ _TYPES: dict[str, tuple[dict[str, Any], Callable[[random.Random], Spoken]]] = {
     "year": (p.INTEGER, p.year),
     "date": (_DATE, p.iso_date),
     "clock": (p.STRING, p.clock),
+    "day": (p.STRING, p.day),
+    "quantity": (p.STRING, p.quantity),
+    "expression": (p.STRING, p.expression),
+    "file": (p.STRING, p.locator),
     "words": ({"type": "array", "items": p.STRING}, p.list_of(lambda rng: (lambda w: (w, w))(p.word(rng)))),
     "numbers": ({"type": "array", "items": p.NUMBER}, p.list_of(p.number)),
 }

@@ -1,6 +1,7 @@
 """Families from rows that others wrote."""
 
 import random
+from collections import Counter
 
 import pytest
 
@@ -18,8 +19,9 @@ NAMES = [
 def rows_of(names: list[str]) -> list:
     made = []
     for place, name in enumerate(names):
-        shown = tool(name, ["place"], place={"type": "string"}, days={"type": "integer"})
-        call = {"name": name, "arguments": {"place": f"Town{place}x", "days": 3}}
+        where = "code" if name.startswith("cancel") else "place"
+        shown = tool(name, [where], **{where: {"type": "string"}, "days": {"type": "integer"}})
+        call = {"name": name, "arguments": {where: f"Town{place}x", "days": 3}}
         text = f"{name.replace('_', ' ')} in Town{place}x for 3 days"
         made.append(row(name, text, tools=[shown], decision="execute", tool_calls=[call]))
     return made
@@ -37,7 +39,26 @@ def test_each_family_asks_for_what_is_there_what_is_not_and_too_little() -> None
             assert called <= shown
             if situation.kind == "borrowed absent":
                 assert situation.truth.decision == "refuse"
-    assert kinds == {f"borrowed {kind}" for kind in ("execute", "several", "each", "clarify", "absent")}
+    asked = ("execute", "several", "each", "clarify", "absent", "gathered", "announced", "provided")
+    assert kinds == {f"borrowed {kind}" for kind in asked}
+
+
+@pytest.mark.parametrize("kind", ["gathered", "announced", "provided"])
+def test_a_borrowed_request_that_takes_shape_is_served_with_what_was_said_or_found(kind: str) -> None:
+    borrowed = Borrowed.of(rows_of(NAMES), "train")
+    families = [borrowed.family(random.Random(seed), situations=12) for seed in range(30)]
+    made = [s for family in families for s in family.situations if s.kind == f"borrowed {kind}"]
+    decided = Counter[str]()
+    for situation in made:
+        decided[situation.decision.kind] += 1
+        before = " ".join(m["content"] for m in situation.messages if m["role"] in ("user", "tool"))
+        for call in situation.truth.tool_calls:
+            assert set(call.arguments) in ({"place", "days"}, {"code", "days"})
+            assert all(str(value) in before for value in call.arguments.values())
+        for part in situation.truth.missing:
+            assert part["parameter"] in ("place", "code", "days")
+    assert decided["execute"] > 5
+    assert (decided["clarify"] > 0) == (kind != "provided")
 
 
 @pytest.mark.parametrize("kind", ["several", "each"])
