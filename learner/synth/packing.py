@@ -83,20 +83,18 @@ def pack_family(family: Family, renderer: Renderer, layout: Layout, rng: random.
     """None when the tools do not fit their place or no branch fits a slot."""
     system = _system(rng)
     apart = rng.random() < _APART
-    prefix: list[int] | None = None
+    prefix = _first_turn(renderer, renderer.render(family.situations[0].messages[:1], family.schemas).token_ids)
+    if len(prefix) > layout.prefix:
+        return None
     slots: list[list[_Branch]] = [[] for _ in range(layout.slots)]
     room = [layout.slot] * layout.slots
     for situation in family.situations:
-        prompt = renderer.render((*system, *situation.messages), family.schemas).token_ids
-        prefix = prefix or _shared_prefix(renderer, list(prompt))
-        if len(prefix) > layout.prefix:
-            return None
-        branch = _branch(family, situation, renderer, system, len(prefix), list(prompt))
+        branch = _branch(situation, renderer, system)
         slot = next((i for i, free in enumerate(room) if free >= len(branch.token_ids)), None)
         if slot is not None:
             slots[slot].append(_with_gaps(rng, branch, len(prefix), renderer) if apart else branch)
             room[slot] -= len(branch.token_ids)
-    if prefix is None or not any(slots):
+    if not any(slots):
         return None
     return _lay_out(prefix, slots, layout, renderer.tokenizer.pad_token_id)
 
@@ -108,7 +106,7 @@ starter's context holds (positional skip-wise training, arXiv 2309.10400)."""
 
 def _with_gaps(rng: random.Random, branch: _Branch, start: int, renderer: Renderer) -> _Branch:
     """Positions are skipped after the tools and before one of the turns."""
-    turn = renderer.tokenizer.convert_tokens_to_ids(TURN_START)
+    turn = _turn(renderer)
     skipped = rng.randint(0, CONTEXT - start - len(branch.token_ids))
     first = rng.randint(0, skipped)
     at = rng.choice([i for i, token in enumerate(branch.token_ids) if token == turn])
@@ -125,23 +123,18 @@ def _system(rng: random.Random) -> tuple[dict[str, Any], ...]:
     return ({"role": "system", "content": text},)
 
 
-def _branch(
-    family: Family,
-    situation: Situation,
-    renderer: Renderer,
-    system: tuple[dict[str, Any], ...],
-    start: int,
-    prompt: list[int],
-) -> _Branch:
-    """Args: start: where the branch begins in the prompt."""
+def _branch(situation: Situation, renderer: Renderer, system: tuple[dict[str, Any], ...]) -> _Branch:
+    said = renderer.render((*system, *situation.messages), ()).token_ids
+    prompt = said[len(_first_turn(renderer, said)) :]  # what follows the tools does not depend on them
     written = _written(renderer, situation.decision)
-    tokens = [*prompt[start:], *written]
+    tokens = [*prompt, *written]
     targets = [IGNORED] * len(tokens)
-    _teach(targets, len(prompt) - start, written)
-    for at in situation.taught:
-        messages = situation.messages
-        before = len(renderer.render((*system, *messages[:at]), family.schemas).token_ids) - start
-        written = _written(renderer, _decision_of(messages[at]))
+    _teach(targets, len(prompt), written)
+    turn = _turn(renderer)
+    starts = [at for at, token in enumerate(prompt) if token == turn]
+    for number in situation.taught:
+        written = _written(renderer, _decision_of(situation.messages[number]))
+        before = starts[len(system) + number] + len(prompt) - starts[-1]  # the last turn is no more than its beginning
         if tokens[before : before + len(written)] == written:  # else the template shows it in other words
             _teach(targets, before, written)
     return _Branch(tokens, list(range(len(tokens))), targets)
@@ -163,10 +156,13 @@ def _decision_of(message: dict[str, Any]) -> Decision:
     return Execute(calls=tuple(ToolCall(name=call["name"], arguments=call["arguments"]) for call in calls))
 
 
-def _shared_prefix(renderer: Renderer, prompt: list[int]) -> list[int]:
-    """The tools part: everything up to the end of its turn."""
-    end = prompt.index(renderer.tokenizer.eos_token_id) + 1
-    return prompt[:end]
+def _first_turn(renderer: Renderer, prompt: Sequence[int]) -> list[int]:
+    """That of the tools."""
+    return list(prompt[: prompt.index(renderer.tokenizer.eos_token_id) + 1])
+
+
+def _turn(renderer: Renderer) -> int:
+    return renderer.tokenizer.convert_tokens_to_ids(TURN_START)
 
 
 def _lay_out(prefix: list[int], slots: list[list[_Branch]], layout: Layout, pad: int) -> Packed:
