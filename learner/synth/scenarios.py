@@ -118,7 +118,7 @@ _SPOKEN = " ".join((*MONTHS, "one two three four five six seven eight nine ten w
 def _draw_toolset(rng: random.Random, side: Side, size: int) -> list[InventedTool]:
     """Tools with different names: all invented, all of the phrasebook, or some of each. Of the invented ones, four in ten share a
     verb or a noun with a neighbour."""
-    share = rng.choices((0.0, 0.5, 1.0), (6, 5, 9))[0]
+    share = rng.choices((0.0, 0.5, 1.0), (5, 5, 10))[0]
     tools: dict[str, InventedTool] = {}
     while len(tools) < size:
         if rng.random() < share:
