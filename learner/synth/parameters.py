@@ -80,10 +80,18 @@ EXPLICIT = (
 def word(rng: random.Random) -> str:
     """One value word: mostly invented."""
     draw = rng.random()
+    if draw < 0.03:
+        return _strange(rng)
     if draw < 0.7:
         found = pseudo_word(rng) if draw < 0.45 else rng.choice(WORDS)
         return found.capitalize() if rng.random() < 0.4 else found
     return rng.choice(rng.choice((PLAIN, PLAIN, PLACES, PEOPLE)))
+
+
+def _strange(rng: random.Random) -> str:
+    """A word of no language: to be copied letter by letter."""
+    letters = "abcdefghijklmnopqrstuvwxyz" if rng.random() < 0.6 else "aaeeiioouulnrstkmäöüéèáíóñçøåæšžčłığßő"
+    return "".join(rng.choice(letters) for _ in range(rng.randint(4, 9)))
 
 
 def phrase(rng: random.Random, low: int = 1, high: int = 3) -> Spoken:
@@ -105,8 +113,9 @@ def sentence(rng: random.Random) -> Spoken:
 
 def place(rng: random.Random) -> Spoken:
     text = rng.choice(PLACES) if rng.random() < 0.3 else pseudo_word(rng).capitalize()
-    if rng.random() < 0.12:
-        text = rng.choice(WORDS).capitalize()
+    draw = rng.random()
+    if draw < 0.16:
+        text = (_strange(rng) if draw < 0.04 else rng.choice(WORDS)).capitalize()
     if rng.random() < 0.15:
         text = f"{rng.choice(('New', 'Port', 'San', 'Lake', 'Upper'))} {text}"
     if rng.random() < 0.15:
@@ -117,7 +126,7 @@ def place(rng: random.Random) -> Spoken:
 def person(rng: random.Random) -> Spoken:
     text = rng.choice(PEOPLE) if rng.random() < 0.3 else pseudo_word(rng).capitalize()
     if rng.random() < 0.3:
-        text += " " + pseudo_word(rng).capitalize()
+        text += " " + (_strange(rng) if rng.random() < 0.15 else pseudo_word(rng)).capitalize()
     return text, text
 
 
