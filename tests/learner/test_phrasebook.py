@@ -1,5 +1,6 @@
 """The phrasebook: every entry is sound, and exchanging its subject keeps it so."""
 
+import json
 import random
 import re
 
@@ -53,3 +54,20 @@ def test_no_tool_of_the_phrasebook_is_met_again_in_the_demo() -> None:
     written = {entry.name for side in SIDES for entry in entries(side)}
     assert written.isdisjoint({visit.tool for visit in read_traffic()})
     assert {e.name for e in entries("train")}.isdisjoint({e.name for e in entries("eval")})
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_every_written_request_says_what_it_is_filed_under(side: Side) -> None:
+    for entry in entries(side):
+        tool = json.loads(entry.text)
+        names = {p["name"] for p in tool["parameters"]}
+        required = {p["name"] for p in tool["parameters"] if p["required"]}
+        for text in tool["complete"]:
+            assert required <= _said(text) <= names, (entry.name, text)
+        for text in tool["lacking"]:
+            assert not required <= _said(text) <= names, (entry.name, text)
+        assert bool(tool["lacking"]) == bool(required), entry.name
+
+
+def _said(text: str) -> set[str]:
+    return set(re.findall(r"\{(\w+)\}", text))
