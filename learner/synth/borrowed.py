@@ -41,8 +41,6 @@ _KEPT = ("bfcl/parallel", "bfcl/parallel_multiple")
 """Sources that are never borrowed from: what is measured on them is measured on requests that nobody trained on."""
 _FAMILIES_OF_SEVERAL = 0.35
 """Share of families over the tools of a request for several calls, where the rows have such."""
-
-
 _DIALOGUES = {"gathered": 9, "announced": 4, "provided": 8}
 _KINDS = {"execute": 30, "whole": 24, "several": 8, "each": 5, "clarify": 16, "absent": 22, **_DIALOGUES}
 """Weights of the kinds of situation; whole: a request for several calls as it was written, in families over its tools."""
@@ -75,7 +73,7 @@ class Borrowed:
             if any(len(str(tool)) > _LONGEST_SCHEMA or tools.get(name, tool) != tool for name, tool in shown.items()):
                 continue
             tools.update(shown)
-            if len(row.truth.tool_calls) > 1:
+            if len(row.truth.tool_calls) > 1 and len(called) <= max(_SIZES):
                 several.append(row)
             for part in _single_requests(row):
                 found[part.truth.tool_calls[0].name].append(part)
