@@ -35,6 +35,8 @@ _MOST_GUESSED = 6
 """Tokens of a row that a step reads beyond the one that was given."""
 _GUESSED_AT_ONCE = 32
 """The same of all rows together: beyond, guesses cost what they save."""
+_TOGETHER = 4
+"""Rows whose attention is computed at once: fewer are more calls, more are more padding."""
 _WORTH_SHARING = 16
 """Tokens; a shorter common beginning is read again."""
 KEPT_AT_REST = 128 * 2**20
@@ -123,29 +125,31 @@ class FusedModel:
             wanted: of how many of the last tokens the logits are returned, as (B, wanted, V).
         """
         (rows, tokens), places = ids_BT.shape, keys_LBGPD.shape[3]
-        from_start = tokens == places
-        mask = None
-        if not from_start and (rows > 1 or tokens > 1):
-            mask = (torch.arange(places) <= places_BT[..., None])[:, None]
+        parts = _parts(places_BT, keys_LBGPD, values_LBGPD, from_start=tokens == places)
         at = (torch.arange(rows)[:, None], places_BT)
         turns_BT1D = self._turns_PD[places_BT][:, :, None]
         states_NW = self._embedding_VW[ids_BT.flatten()]
-        for layer, keys_BGPD, values_BGPD in zip(self._layers, keys_LBGPD, values_LBGPD, strict=True):
+        for number, layer in enumerate(self._layers):
+            keys_BGPD, values_BGPD = keys_LBGPD[number], values_LBGPD[number]
             projected = torch.addmm(layer.into_heads_bias, self._unit(states_NW), layer.into_heads)
             heads_BTHD = projected.view(rows, tokens, -1, self.head_width)
             turned = heads_BTHD[:, :, : self.heads + self.groups].unflatten(-1, (-1, 2))
             turned = torch.view_as_real(torch.view_as_complex(turned) * turns_BT1D).flatten(-2)
             keys_BGPD.transpose(1, 2)[at] = turned[:, :, self.heads :]
             values_BGPD.transpose(1, 2)[at] = heads_BTHD[:, :, self.heads + self.groups :]
-            seen_BHTD = scaled_dot_product_attention(
-                turned[:, :, : self.heads].transpose(1, 2),
-                keys_BGPD,
-                values_BGPD,
-                attn_mask=mask,
-                is_causal=from_start and tokens > 1,
-                enable_gqa=self.groups != self.heads,
-            )
-            seen_NW = seen_BHTD.transpose(1, 2).reshape(rows * tokens, -1)
+            queries_BHTD = turned[:, :, : self.heads].transpose(1, 2)
+            seen = [
+                scaled_dot_product_attention(
+                    queries_BHTD[part.rows],
+                    part.keys[number],
+                    part.values[number],
+                    attn_mask=part.mask,
+                    is_causal=part.mask is None and tokens > 1,
+                    enable_gqa=self.groups != self.heads,
+                ).transpose(1, 2)
+                for part in parts
+            ]
+            seen_NW = (seen[0] if len(seen) == 1 else torch.cat(seen)).reshape(rows * tokens, -1)
             states_NW = torch.addmm(states_NW, seen_NW, layer.out_of_heads)
             gate_NI, up_NI = torch.mm(self._unit(states_NW), layer.into_mlp).chunk(2, dim=-1)
             states_NW = torch.addmm(states_NW, silu(gate_NI).mul_(up_NI), layer.out_of_mlp)
@@ -156,6 +160,37 @@ class FusedModel:
         """RMS-normalised but for the factors that `_after_norm` put into the next matrix."""
         norms_N1 = torch.linalg.vector_norm(states_NW, dim=-1, keepdim=True)
         return states_NW / torch.hypot(norms_N1, self._floor)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Rows whose attention is computed at once."""
+
+    rows: slice
+    keys: Sequence[torch.Tensor]
+    values: Sequence[torch.Tensor]
+    """Of each layer, up to the last place that one of the rows sees."""
+    mask: torch.Tensor | None
+    """(B, 1, T, P), what is added to the scores; None where each token sees all up to itself."""
+
+
+def _parts(
+    places_BT: torch.Tensor, keys_LBGPD: torch.Tensor, values_LBGPD: torch.Tensor, *, from_start: bool
+) -> list[_Part]:
+    """A few rows each, for a short one costs as much as the longest that it is computed with."""
+    rows, tokens = places_BT.shape
+    if from_start or rows == tokens == 1:
+        return [_Part(slice(None), keys_LBGPD.unbind(), values_LBGPD.unbind(), None)]
+    ends = (places_BT[:, -1] + 1).tolist()
+    parts = []
+    for first in range(0, rows, _TOGETHER):
+        some = slice(first, first + _TOGETHER)
+        end = max(ends[some])
+        hidden = torch.arange(end) > places_BT[some, :, None]
+        mask = torch.zeros(hidden.shape).masked_fill(hidden, -math.inf)[:, None]
+        keys, values = (cache[:, some, :, :end].unbind() for cache in (keys_LBGPD, values_LBGPD))
+        parts.append(_Part(some, keys, values, mask))
+    return parts
 
 
 def _after_norm(norm: Any, weight: torch.Tensor) -> torch.Tensor:
