@@ -260,7 +260,6 @@ def _decision_stage(
         first=step,
         size=arguments.batch,
         layouts=layouts(arguments),
-        tools=(1, arguments.max_tools),
     )
     loader = DataLoader(dataset, batch_size=None, num_workers=1, prefetch_factor=4)
     log = _LossLog(arguments.run / "loss.jsonl" if rank == 0 else None, arguments.log_every, processes)
@@ -287,11 +286,13 @@ def _decision_stage(
 
 
 def layouts(arguments: argparse.Namespace) -> tuple[Layout, ...]:
-    """Of the batches, in turn: one of `--long-every` is for long conversations."""
-    short = Layout(arguments.prefix, arguments.slot, arguments.slots)
-    if not arguments.long_every:
-        return (short,)
-    return (short,) * (arguments.long_every - 1) + (Layout(arguments.prefix, arguments.long_slot, 1, long=True),)
+    """Of the batches, in turn."""
+    known = {
+        "short": Layout(arguments.prefix, arguments.slot, arguments.slots, (1, arguments.max_tools)),
+        "wide": Layout(arguments.wide_prefix, arguments.slot, 1, (4, arguments.max_tools)),
+        "long": Layout(arguments.prefix, arguments.long_slot, 1, (1, arguments.max_tools), long=True),
+    }
+    return tuple(known[kind] for kind in arguments.batches)
 
 
 class _LossLog:
@@ -347,7 +348,14 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--slot", type=int, default=288, help="tokens of a slot for situations")
     parser.add_argument("--slots", type=int, default=2, help="slots of a packed sequence")
     parser.add_argument("--long-slot", type=int, default=880, help="tokens of the one slot for long conversations")
-    parser.add_argument("--long-every", type=int, default=4, help="of so many batches one has such; 0: none")
+    parser.add_argument("--wide-prefix", type=int, default=432, help="tokens for the tools where they are four or more")
+    parser.add_argument(
+        "--batches",
+        nargs="+",
+        choices=("short", "wide", "long"),
+        default=["short", "wide", "short", "long"],
+        help="of what kind they are, in turn: of a few tools, of many, of long conversations",
+    )
     parser.add_argument("--max-tools", type=int, default=6)
     parser.add_argument("--lr", type=float, default=3e-3)
     parser.add_argument("--threads", type=int, default=0, help="0: as torch chooses")
@@ -359,6 +367,10 @@ def parse_arguments() -> argparse.Namespace:
     given = parser.parse_args()
     if not 0 <= given.keep <= 1:
         parser.error(f"--keep {given.keep}: give a share from 0 to 1")
+    if given.max_tools < (4 if "wide" in given.batches else 1):
+        parser.error(
+            f"--max-tools {given.max_tools}: wide batches show four tools at least; leave them out of --batches"
+        )
     if given.keep and not given.init:
         parser.error(f"--keep {given.keep} keeps a share of a model that --init names: give that too")
     return given

@@ -32,7 +32,7 @@ from runtime.decision import Execute
 from tools.json_schema import argument_errors
 from tools.wording import only_place
 
-_SIZES = (1, 2, 3, 4, 5)
+_MOST_TOOLS = len(CHANCES)
 _LONGEST_SCHEMA = 1260
 """Characters of a tool's schema; longer ones leave no room for a neighbour."""
 _LONGEST_REQUEST = 600
@@ -73,7 +73,7 @@ class Borrowed:
             if any(len(str(tool)) > _LONGEST_SCHEMA or tools.get(name, tool) != tool for name, tool in shown.items()):
                 continue
             tools.update(shown)
-            if len(row.truth.tool_calls) > 1 and len(called) <= max(_SIZES):
+            if len(row.truth.tool_calls) > 1 and len(called) <= _MOST_TOOLS:
                 several.append(row)
             for part in _single_requests(row):
                 found[part.truth.tool_calls[0].name].append(part)
@@ -81,17 +81,23 @@ class Borrowed:
         pool = variants.Pool.of([row for members in kept.values() for row in members])
         return cls(side, tools, kept, tuple(several), pool)
 
-    def family(self, rng: random.Random, *, situations: int, long: bool = False) -> Family:
-        """Args: long: each situation comes late in a conversation, after others over the same tools."""
+    def family(
+        self, rng: random.Random, *, situations: int, tools: tuple[int, int] = (1, 5), long: bool = False
+    ) -> Family:
+        """
+        Args:
+            tools: the fewest and the most that are shown; a request for several calls may want more.
+            long: each situation comes late in a conversation, after others over the same tools.
+        """
         whole = rng.choice(self.several) if self.several and rng.random() < _FAMILIES_OF_SEVERAL else None
-        shown = self._shown(rng, whole)
+        shown = self._shown(rng, whole, rng.randint(*tools))
         company = _Company(tuple(shown), tuple(self.tools[name] for name in shown), whole)
         make = self._conversation if long else self._situation
         return Family(self.side, (), tuple(make(rng, company) for _ in range(situations)), company.tools)
 
-    def _shown(self, rng: random.Random, whole: Row | None) -> list[str]:
+    def _shown(self, rng: random.Random, whole: Row | None, size: int) -> list[str]:
         """Names of tools, of which one at least has requests of its own. Args: whole: a request that they shall serve."""
-        size = rng.choice(_SIZES)
+        size = min(size, len(self.rows))
         if whole is None:
             return rng.sample(sorted(self.rows), size)
         called = sorted({call.name for call in whole.truth.tool_calls})

@@ -36,6 +36,8 @@ class Layout:
     prefix: int
     slot: int
     slots: int
+    tools: tuple[int, int] = (1, 6)
+    """The fewest and the most that a family shows."""
     long: bool = False
     """For conversations of many turns, which a slot must have room for."""
 
@@ -192,7 +194,6 @@ def packed_batches(
     first: int,
     size: int,
     layouts: Sequence[Layout],
-    tools: tuple[int, int],
     stride: int = 1,
     borrowed: Borrowed | None = None,
 ) -> Iterator[Batch]:
@@ -212,7 +213,7 @@ def packed_batches(
         packed: list[Packed] = []
         while len(packed) < size:
             rng = random.Random(f"{seed}/pack/{index}")
-            made = pack_family(_family(rng, layout, tools, borrowed), renderer, layout, rng)
+            made = pack_family(_family(rng, layout, borrowed), renderer, layout, rng)
             index += stride
             if made is not None:
                 packed.append(made)
@@ -226,9 +227,9 @@ def packed_batches(
         )
 
 
-def _family(rng: random.Random, layout: Layout, tools: tuple[int, int], borrowed: Borrowed | None) -> Family:
+def _family(rng: random.Random, layout: Layout, borrowed: Borrowed | None) -> Family:
+    count = 8 * layout.slots
     if borrowed is not None and rng.random() < BORROWED_SHARE:
-        return borrowed.family(rng, situations=8 if layout.long else 16, long=layout.long)
-    if layout.long:
-        return invent_family(rng, "train", tools=tools, situations=8, weights=LONG_WEIGHTS, by_fit=True)
-    return invent_family(rng, "train", tools=tools, situations=16, by_fit=True)
+        return borrowed.family(rng, situations=count, tools=layout.tools, long=layout.long)
+    weights = LONG_WEIGHTS if layout.long else None
+    return invent_family(rng, "train", tools=layout.tools, situations=count, weights=weights, by_fit=True)

@@ -113,6 +113,12 @@ def test_a_whole_request_for_several_calls_is_asked_over_its_own_tools() -> None
         assert set(TRAIN[:3]) <= {t["function"]["name"] for t in family.schemas}
 
 
+def test_a_borrowed_family_shows_as_many_tools_as_asked_for() -> None:
+    borrowed = Borrowed.of(rows_of(NAMES), "train")
+    shown = {len(borrowed.family(random.Random(seed), situations=1, tools=(4, 6)).schemas) for seed in range(30)}
+    assert shown == {4, 5, 6}
+
+
 def test_what_is_measured_on_is_never_borrowed() -> None:
     kept = request_for_three().model_copy(update={"data_source": "bfcl/parallel_multiple"})
     assert Borrowed.of([kept], "train").tools == {}

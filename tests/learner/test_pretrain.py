@@ -118,15 +118,26 @@ def test_a_share_that_can_not_be_kept_is_refused(
     assert f"--keep {given[-1]}" in capsys.readouterr().err
 
 
-def test_one_batch_of_so_many_is_of_long_conversations() -> None:
-    arguments = argparse.Namespace(prefix=240, slot=288, slots=2, long_slot=880, long_every=3)
-    assert [layout.long for layout in layouts(arguments)] == [False, False, True]
-    assert [layout.long for layout in layouts(argparse.Namespace(**{**vars(arguments), "long_every": 0}))] == [False]
+def test_batches_are_of_the_kinds_asked_for_in_turn() -> None:
+    sizes = {"prefix": 240, "slot": 288, "slots": 2, "wide_prefix": 432, "long_slot": 880, "max_tools": 5}
+    short, wide, long = layouts(argparse.Namespace(**sizes, batches=["short", "wide", "long"]))
+    assert (short.length, wide.length, long.length) == (240 + 2 * 288, 432 + 288, 240 + 880)
+    assert (short.tools, wide.tools, long.tools) == ((1, 5), (4, 5), (1, 5))
+    assert [short.long, wide.long, long.long] == [False, False, True]
+
+
+def test_fewer_tools_than_wide_batches_show_are_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["pretrain", "--out", "somewhere", "--max-tools", "3"])
+    with pytest.raises(SystemExit, match="2"):
+        parse_arguments()
+    assert "--max-tools 3" in capsys.readouterr().err
 
 
 def command(run: Path) -> list[str]:
     """Four steps on from the checked-in starter, the second of a long conversation."""
-    sizes = "--init models/starter --batch 1 --slots 1 --long-every 2 --threads 1 --no-compile"
+    sizes = "--init models/starter --batch 1 --slots 1 --batches short long --threads 1 --no-compile"
     steps = "--steps 4 --warmup 1 --decay 4 --save-every 2 --log-every 1"
     folders = ["--run", str(run), "--out", str(run / "out")]
     return [sys.executable, "-m", "learner.pretrain", *folders, *sizes.split(), *steps.split()]
