@@ -21,7 +21,7 @@ from typing import Any
 from learner.matching import unwrap
 from learner.rows import ExpectedCall, GroundTruth, RewardModel, Row
 from runtime.decision import RefusalCategory
-from tools.wording import only_place, without
+from tools.wording import is_quoted, only_place, places, without
 
 _FORMS = {
     "email": re.compile(r"\S+@\S+"),
@@ -111,7 +111,7 @@ def lacking(rng: random.Random, row: Row, pool: Pool) -> Row | None:
     required = _parameters(row, call.name).get("required", ())
     text: str = row.prompt[-1]["content"]
     cut = {name: without(text, _said(call.arguments.get(name))) for name in required}
-    candidates = [name for name, rest in cut.items() if rest]
+    candidates = [name for name, rest in cut.items() if rest and _others_said(call, name, text, rest)]
     if not candidates:
         return None
     name = rng.choice(candidates)
@@ -119,33 +119,55 @@ def lacking(rng: random.Random, row: Row, pool: Pool) -> Row | None:
     return _variant(row, "lacking", text=cut[name], truth=truth)
 
 
+def _others_said(call: ExpectedCall, name: str, text: str, rest: str) -> bool:
+    """Whether what is left says the other arguments as the whole did."""
+    others = [said for other, value in call.arguments.items() if other != name and (said := _said(value))]
+    return all(len(places(rest, said)) == len(places(text, said)) for said in others)
+
+
 def other_values(rng: random.Random, row: Row, pool: Pool) -> Row | None:
     if row.truth.decision != "execute":
         return None
     text: str = row.prompt[-1]["content"]
-    new: dict[tuple[type, Any], Any] = {}
-    for call in row.truth.tool_calls:
-        properties = _parameters(row, call.name).get("properties", {})
-        for name, value in call.arguments.items():
-            plain = _plain(value)
-            if plain is None or "enum" in properties.get(name, {}) or (type(plain), plain) in new:
-                continue
-            place, other = only_place(text, str(plain)), _like(rng, plain, text, pool)
-            if place and other is not None:
-                text = text[: place.start()] + str(other) + text[place.end() :]
-                new[type(plain), plain] = other
+    new: dict[tuple[str, str], Any] = {}
+    for (name, said), (place, value) in sorted(_told_alone(row).items(), key=lambda told: -told[1][0].start()):
+        other = _like(rng, value, text, pool)
+        if other is not None:
+            text = text[: place.start()] + str(other) + text[place.end() :]
+            new[name, said] = other
     if not new:
         return None
     calls = tuple(
-        ExpectedCall(name=call.name, arguments={n: _exchanged(v, new) for n, v in call.arguments.items()})
+        ExpectedCall(name=call.name, arguments={n: new.get((n, str(_plain(v))), v) for n, v in call.arguments.items()})
         for call in row.truth.tool_calls
     )
     return _variant(row, "other values", text=text, truth=GroundTruth(decision="execute", tool_calls=calls))
 
 
-def _exchanged(value: Any, new: Mapping[tuple[type, Any], Any]) -> Any:
-    plain = _plain(value)
-    return new.get((type(plain), plain), value)
+def _told_alone(row: Row) -> dict[tuple[str, str], tuple[re.Match[str], Any]]:
+    """By parameter and wording: values that may be exchanged, with their places. Each is said once, for one parameter only, and
+    stands in no other value."""
+    text: str = row.prompt[-1]["content"]
+    uses: dict[str, list[tuple[str, Any, bool]]] = defaultdict(list)
+    for call in row.truth.tool_calls:
+        properties = _parameters(row, call.name).get("properties", {})
+        for name, value in call.arguments.items():
+            if said := _said(value):
+                uses[said].append((name, _plain(value), "enum" in properties.get(name, {})))
+    spans = {said: [place.span() for place in places(text, said)] for said in uses}
+    found: dict[tuple[str, str], tuple[re.Match[str], Any]] = {}
+    for said, used in uses.items():
+        name, value, _ = used[0]
+        place = only_place(text, said)
+        others = [span for other, those in spans.items() if other != said for span in those]
+        alike = {(n, type(v)) for n, v, _ in used} == {(name, type(value))}
+        if place and alike and not any(chosen for _, _, chosen in used) and not _meets(place.span(), others):
+            found[name, said] = place, value
+    return found
+
+
+def _meets(span: tuple[int, int], others: Sequence[tuple[int, int]]) -> bool:
+    return any(span[0] < end and start < span[1] for start, end in others)
 
 
 def for_each(rng: random.Random, row: Row, pool: Pool) -> Row | None:
@@ -155,25 +177,22 @@ def for_each(rng: random.Random, row: Row, pool: Pool) -> Row | None:
         return None
     (call,) = row.truth.tool_calls
     text: str = row.prompt[-1]["content"]
-    plain = {name: value for name, given in call.arguments.items() if (value := _plain(given)) is not None}
-    places = {n: only_place(text, str(value)) for n, value in plain.items() if not _LISTED.search(str(value))}
-    able = [name for name, place in places.items() if place]
+    told = _told_alone(row)
+    able = [key for key, (place, _) in told.items() if not _LISTED.search(key[1]) and not is_quoted(text, place)]
     if not able:
         return None
-    name = rng.choice(able)
-    values = [plain[name]]
-    options = _parameters(row, call.name).get("properties", {}).get(name, {}).get("enum")
+    name, said = rng.choice(able)
+    place, value = told[name, said]
+    values = [value]
     for _ in range(rng.choice((1, 1, 2, 3))):
-        value = rng.choice(options) if options else _like(rng, values[0], text, pool)
-        if value is not None and not _LISTED.search(str(value)) and str(value) not in map(str, values):
-            values.append(value)
+        other = _like(rng, value, text, pool)
+        if other is not None and not _LISTED.search(str(other)) and str(other) not in map(str, values):
+            values.append(other)
     if len(values) == 1:
         return None
     rng.shuffle(values)
     *first, last = map(str, values)
     together = ", ".join(first) + rng.choice((" and ", " and ", " and also ", " as well as ", ", and ")) + last
-    place = places[name]
-    assert place is not None
     calls = tuple(ExpectedCall(name=call.name, arguments={**call.arguments, name: value}) for value in values)
     truth = GroundTruth(decision="execute", tool_calls=calls)
     return _variant(row, "for each", text=text[: place.start()] + together + text[place.end() :], truth=truth)

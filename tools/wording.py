@@ -8,7 +8,7 @@ def without(text: str, said: str | None) -> str | None:
     if said is None or not (place := only_place(text, said)):
         return None
     before, after = text[: place.start()], text[place.end() :]
-    if before[-1:] in _QUOTES and after[:1] == before[-1:]:
+    if is_quoted(text, place):
         before, after = before[:-1], after[1:]
     before, after = _DANGLING.sub("", before.rstrip()), after.lstrip()
     before = re.sub(r"[\s,;:/|(-]+$", "", before) if re.match(r"[,;:/|).!?]|$", after) else before
@@ -18,8 +18,21 @@ def without(text: str, said: str | None) -> str | None:
 
 
 def only_place(text: str, said: str) -> re.Match[str] | None:
-    places = list(re.finditer(rf"(?<!\w){re.escape(said)}(?!\w)", text, re.IGNORECASE))
-    return places[0] if len(places) == 1 else None
+    """Where a value is said; None where that is nowhere or not sure."""
+    found = places(text, said)
+    return found[0] if len(found) == 1 else None
+
+
+def places(text: str, said: str) -> list[re.Match[str]]:
+    """Wherever a value is said as words or a figure of its own: "10" is not in "10,000", nor "Oslo" in "Oslofjord"."""
+    before = r"(?<!\w)" + (r"(?<!\d[.,])" if said[:1].isdigit() else "")
+    after = r"(?!\w)" + (r"(?![.,]\d)" if said[-1:].isdigit() else "")
+    return list(re.finditer(before + re.escape(said) + after, text, re.IGNORECASE))
+
+
+def is_quoted(text: str, place: re.Match[str]) -> bool:
+    mark = text[max(place.start() - 1, 0) : place.start()]
+    return mark in _QUOTES and text[place.end() :][:1] == mark
 
 
 _QUOTES = ("'", '"', "`")

@@ -8,7 +8,7 @@ is not, and for too little (`learner.variants`).
 import random
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -30,7 +30,7 @@ from learner.synth.toolset import CHANCES
 from learner.synth.utterances import Lacking, Request
 from runtime.decision import Execute
 from tools.json_schema import argument_errors
-from tools.wording import only_place
+from tools.wording import only_place, places
 
 _MOST_TOOLS = len(CHANCES)
 _LONGEST_SCHEMA = 1260
@@ -64,10 +64,10 @@ class Borrowed:
         found: dict[str, list[Row]] = defaultdict(list)
         several: list[Row] = []
         tools: dict[str, dict[str, Any]] = {}
-        for row in filter(_is_usable, rows):
-            row = _plainly(row)
+        for labelled in filter(_is_usable, rows):
+            row = _plainly(labelled)
             called = {call.name for call in row.truth.tool_calls}
-            if any(side_of(name) != side for name in called) or not _is_sound(row):
+            if any(side_of(name) != side for name in called) or not _is_sound(row, labelled.truth):
                 continue
             shown = {name: tool for tool in row.tools if (name := tool["function"]["name"]) in called}
             if any(len(str(tool)) > _LONGEST_SCHEMA or tools.get(name, tool) != tool for name, tool in shown.items()):
@@ -128,7 +128,7 @@ class Borrowed:
     def _dialogue(self, rng: random.Random, kind: str, company: "_Company") -> Situation | None:
         """A request that takes shape over several turns (`learner.synth.dialogues`)."""
         asked = _asked(self._otherwise(rng, self._of_tools(rng, company.names, company)))
-        if asked is None or not asked.spoken:
+        if asked is None or not asked.tool.required:
             return None
         if kind == "announced" and rng.random() < 0.7:
             return dialogues.announce(rng, asked.tool, asked.request, [])
@@ -141,16 +141,18 @@ class Borrowed:
             return dialogues.take_shape(rng, asked.tool, opening, asked.spoken)
         others = [name for name in company.names if name in self.rows and name != asked.tool.name]
         giver = _asked(self._otherwise(rng, self._of_tools(rng, others, company))) if others else None
-        if giver is None or not giver.spoken or len(opening[1]) != 1:
+        if giver is None or not giver.tool.required or len(opening[1]) != 1:
             return None
         if opening[1][0].name in giver.spoken or not opening[1][0].is_plain:
             return None
-        return dialogues.hand_on(rng, self.side, giver.tool, giver.spoken, asked.tool, opening)
+        made = dialogues.hand_on(rng, self.side, giver.tool, giver.spoken, asked.tool, opening)
+        said = " ".join(message["content"] for message in made.messages) if made else ""
+        return made if made and _all_said(made.truth.tool_calls, said) else None
 
     def _opening(self, rng: random.Random, asked: "_Asked") -> Lacking | None:
         """The request without one of its values, or without all."""
         if rng.random() < 0.35:
-            return dialogues.bare_opening(rng, asked.tool, split_name(asked.tool.name).replace(".", " "))
+            return dialogues.bare_opening(rng, asked.tool, dialogues.doing(asked.tool))
         row = variants.lacking(rng, asked.row, self.pool)
         if row is None:
             return None
@@ -186,7 +188,7 @@ class Borrowed:
         if any(call in calls[:at] for at, call in enumerate(calls)):
             return None
         text = together(rng, [row.prompt[-1]["content"] for row in rows])
-        if len(text) > _LONGEST_REQUEST:
+        if len(text) > _LONGEST_REQUEST or not _all_said(calls, text):  # one may have ended in a mark that was cut off
             return None
         truth = GroundTruth(decision="execute", tool_calls=calls)
         return rows[0].model_copy(update={"prompt": (user(text),), "reward_model": RewardModel(ground_truth=truth)})
@@ -228,14 +230,15 @@ def _asked(row: Row) -> _Asked | None:
     decision = decide(row)
     assert isinstance(decision, Execute)
     (call,) = decision.calls
-    schemas = _parameters(row, call.name)
+    schema = _parameters(row, call.name)
+    properties, required = schema.get("properties", {}), schema.get("required", ())
     spoken: dict[str, Spoken] = {}
     for name, value in call.arguments.items():
         if isinstance(value, bool) or not isinstance(value, str | int | float):
             return None
         spoken[name] = (value, str(value))
     parameters = tuple(
-        Parameter(name, schemas["properties"].get(name, {}), True, EXPLICIT, partial(_again, said))
+        Parameter(name, properties.get(name, {}), name in required, EXPLICIT, partial(_again, said))
         for name, said in spoken.items()
     )
     tool = InventedTool(call.name, call.name, "", "", parameters, phrases=Phrases((), ()))
@@ -318,17 +321,19 @@ def _words(name: str) -> set[str]:
     return {word.removesuffix("s") for word in (words[1:] or words)}
 
 
-def _is_sound(row: Row) -> bool:
-    """The label fits its own schema, and every value is said: a small model that is shown others learns to make them up."""
+def _is_sound(row: Row, label: GroundTruth) -> bool:
+    """What is taught is right by the label, fits the schema, and every value is said: a small model that is shown others learns to
+    make them up."""
     decision = decide(row)
-    if not isinstance(decision, Execute) or not score(decision, row.truth, row.tools).exact:
+    if not isinstance(decision, Execute) or not score(decision, label, row.tools).exact:
         return False
-    text = row.prompt[-1]["content"]
-    return all(
-        not argument_errors(_parameters(row, call.name), call.arguments)
-        and all(_is_said(value, text) for value in call.arguments.values())
-        for call in decision.calls
-    )
+    if any(argument_errors(_parameters(row, call.name), call.arguments) for call in decision.calls):
+        return False
+    return _all_said(row.truth.tool_calls, row.prompt[-1]["content"])
+
+
+def _all_said(calls: Iterable[ExpectedCall], text: str) -> bool:
+    return all(_is_said(value, text) for call in calls for value in call.arguments.values())
 
 
 def _is_said(value: Any, text: str) -> bool:
@@ -338,10 +343,9 @@ def _is_said(value: Any, text: str) -> bool:
     if isinstance(value, bool):
         return True
     if isinstance(value, str):
-        return value.lower() in text.lower()
+        return bool(places(text, value))
     if not isinstance(value, int | float):
         return False
-    figures = [f"{value}", f"{value:g}", f"{value:,}", *([f"{100 * value:g}%"] if 0 < value < 1 else ())]
-    if any(re.search(rf"(?<![\d.])(?<!\d,){re.escape(said)}(?!\d|[.,]\d)", text) for said in figures):
-        return True
-    return value in range(1, len(NUMBER_WORDS) + 1) and only_place(text, NUMBER_WORDS[int(value) - 1]) is not None
+    forms = [f"{value}", f"{value:g}", f"{value:,}", *([f"{100 * value:g}%"] if 0 < value < 1 else ())]
+    forms += [NUMBER_WORDS[int(value) - 1]] if value in range(1, len(NUMBER_WORDS) + 1) else []
+    return any(places(text, form) for form in forms)

@@ -95,13 +95,13 @@ def _asks(rng: random.Random, missing: Sequence[Parameter], *, first: bool) -> s
     return f"{lead} {question}" if rng.random() < 0.7 else question
 
 
-def _doing(tool: InventedTool) -> str:
-    """What the tool does, as in "book the table": of a tool that was written by hand, the words of its name."""
-    return split_name(tool.name).lower() if tool.phrases else f"{tool.verb} the {tool.noun}"
+def doing(tool: InventedTool) -> str:
+    """What the tool does, as in "book the table": of a tool that others named, the words of its name without a namespace."""
+    return split_name(tool.name.split(".")[-1]).lower() if tool.phrases else f"{tool.verb} the {tool.noun}"
 
 
 def _announces(rng: random.Random, tool: InventedTool, *, first: bool) -> str:
-    said = rng.choice(_ABOUT_TO).format(do=_doing(tool))
+    said = rng.choice(_ABOUT_TO).format(do=doing(tool))
     draw = rng.random()
     if draw < 0.15:
         return rng.choice(_WILLING)
@@ -249,7 +249,7 @@ def hand_on(
     result[needed.name] = value
     messages.extend(called(((call, result),)))
     if rng.random() < 0.4:
-        have = rng.choice(_HAVE).format(p=needed.words, v=value, do=_doing(taker), n=rng.choice(_NOTED))
+        have = rng.choice(_HAVE).format(p=needed.words, v=value, do=doing(taker), n=rng.choice(_NOTED))
         messages.append(assistant(have))
     arguments = in_order(taker, {**request.arguments, needed.name: value})
     return Situation("provided", tuple(messages), execute(taker, arguments))

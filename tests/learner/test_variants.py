@@ -1,8 +1,10 @@
 """Rows that follow from a verified one: each is right by its own truth, and of a class that the source was not."""
 
+import random
 from collections import Counter
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,7 +12,7 @@ from learner.demonstration import demonstrate
 from learner.rewards import score_text
 from learner.rows import Row
 from learner.synth.rows import generate_rows
-from learner.variants import is_plain, variants
+from learner.variants import Pool, for_each, is_plain, variants
 from tests.learner.case_rows import NOTES, TIMER, WEATHER, row
 
 OSLO: dict[str, Any] = {
@@ -57,6 +59,39 @@ def test_a_value_that_two_calls_share_is_another_one_in_both() -> None:
     assert first.arguments["city"] == second.arguments["city"]
     said = variant.prompt[-1]["content"]
     assert all(str(value) in said for call in (first, second) for value in call.arguments.values())
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments"),
+    [
+        ("3 nights for 3 guests", {"city": "guests", "days": 3}),
+        ("signing of the Treaty of Lisbon", {"city": "Treaty of Lisbon", "days": 1, "event": "Lisbon"}),
+        ("report for 4 days", {"days": 4, "detail": 4}),
+    ],
+)
+def test_a_value_that_is_also_another_one_or_a_part_of_it_stays(text: str, arguments: dict[str, Any]) -> None:
+    call = {"name": "weather", "arguments": arguments}
+    source = row("c", text, tools=(WEATHER, TIMER), decision="execute", tool_calls=[call])
+    for variant in made("other values", (source, *ROWS)):
+        if variant.extra_info["follows_from"] == "c":
+            assert variant.truth.tool_calls[0].arguments["days"] == arguments["days"]
+            assert variant.truth.tool_calls[0].arguments.get("event") == arguments.get("event")
+            assert "Treaty of Lisbon" in variant.prompt[-1]["content"] or "event" not in arguments
+
+
+def test_values_in_quotes_are_not_made_a_list() -> None:
+    call = {"name": "notes", "arguments": {"text": "milk"}}
+    pool = Pool.of(ROWS)
+    quoted, bare = (
+        row("c", text, tools=(NOTES,), decision="execute", tool_calls=[call])
+        for text in ("remember 'milk' please", "remember milk please")
+    )
+    assert not any(for_each(random.Random(seed), quoted, pool) for seed in range(20))
+    several = [made for seed in range(20) if (made := for_each(random.Random(seed), bare, pool))]
+    assert several
+    for variant in several:
+        assert {c.arguments["text"] for c in variant.truth.tool_calls} == {"milk", "Oslo"}
+        assert all(c.arguments["text"] in variant.prompt[-1]["content"] for c in variant.truth.tool_calls)
 
 
 def test_what_was_said_earlier_or_is_no_request_gives_no_variant() -> None:
