@@ -42,7 +42,7 @@ _KEPT = ("bfcl/parallel", "bfcl/parallel_multiple")
 _FAMILIES_OF_SEVERAL = 0.35
 """Share of families over the tools of a request for several calls, where the rows have such."""
 _DIALOGUES = {"gathered": 9, "announced": 4, "provided": 8}
-_KINDS = {"execute": 30, "whole": 24, "several": 8, "each": 5, "clarify": 16, "absent": 22, **_DIALOGUES}
+_KINDS = {"execute": 30, "whole": 24, "several": 8, "each": 5, "clarify": 16, "absent": 38, **_DIALOGUES}
 """Weights of the kinds of situation; whole: a request for several calls as it was written, in families over its tools."""
 
 
