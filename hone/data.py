@@ -13,6 +13,7 @@ from learner.duplicates import NEAR, Duplicate, between, within, without
 from learner.errors import BadRows
 from learner.row_files import read_files, read_rows, write_rows
 from learner.rows import Row
+from learner.synth.borrowed import is_kept
 from learner.synth.rows import generate_rows
 from learner.synth.scenarios import WEIGHTS
 
@@ -95,6 +96,23 @@ def distinct(
         write_json(told, json)
     else:
         console.print(f"{told['rows']} rows in {out}: {told['repeated']} repeated others, {told['shared']} were shared")
+
+
+@app.command()
+def unseen(
+    files: FilesArgument,
+    out: Annotated[Path, typer.Option(help="A .jsonl or .jsonl.gz file.")],
+    json: JsonOption = None,
+) -> None:
+    """Write the requests for one call whose tool pretraining never borrows, one name in eight: what a starter that was trained on
+    these files can still be measured on."""
+    kept = [row for row in _rows(files) if len(row.truth.tool_calls) == 1 and is_kept(row)]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_rows(out, kept)
+    if json:
+        write_json({"file": str(out), "rows": len(kept)}, json)
+    else:
+        console.print(f"{len(kept)} rows in {out}")
 
 
 def _rows(files: Sequence[Path]) -> list[Row]:

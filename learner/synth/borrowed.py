@@ -249,6 +249,11 @@ def _again(said: Spoken, rng: random.Random) -> Spoken:
     return said
 
 
+def is_kept(row: Row) -> bool:
+    """Whether all tools that the row calls are kept for evaluation."""
+    return all(side_of(call.name) == "eval" for call in row.truth.tool_calls)
+
+
 def _is_usable(row: Row) -> bool:
     return (
         row.data_source not in _KEPT

@@ -6,7 +6,9 @@ from pathlib import Path
 from typer.testing import CliRunner
 
 from hone.data import app
-from learner.row_files import read_rows
+from learner.row_files import read_rows, write_rows
+from learner.synth.lexicon import side_of
+from tests.learner.case_rows import row, tool
 
 
 def test_the_same_seed_gives_the_same_rows(tmp_path: Path) -> None:
@@ -41,3 +43,18 @@ def test_a_kind_that_there_is_not_is_refused_and_the_kinds_are_named(tmp_path: P
     assert "small talk" in refused.output
     assert "conversation" in refused.output
     assert not (tmp_path / "a.jsonl").exists()
+
+
+def test_rows_for_tools_that_no_training_borrows_are_kept_apart(tmp_path: Path) -> None:
+    names = [f"{verb}_{noun}" for verb in ("find", "order", "cancel") for noun in ("kiln", "barge", "tulip", "anvil")]
+    rows = [
+        row(name, tools=(tool(name),), decision="execute", tool_calls=[{"name": name, "arguments": {}}])
+        for name in names
+    ]
+    source, out = tmp_path / "a.jsonl", tmp_path / "b.jsonl"
+    write_rows(source, [*rows, row("refused", tools=(tool("find_sled"),), decision="refuse")])
+    made = CliRunner().invoke(app, ["unseen", str(source), "--out", str(out)])
+    assert made.exit_code == 0, made.output
+    kept = {r.extra_info["id"] for r in read_rows(out)}
+    assert kept == {name for name in names if side_of(name) == "eval"}
+    assert kept
