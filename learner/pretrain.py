@@ -285,11 +285,15 @@ def _decision_stage(
         draw_loss(arguments.run / "loss.jsonl", arguments.run / "loss.png")
 
 
+FEWEST_IN_WIDE = 4
+"""Tools that a family of a wide batch shows at least."""
+
+
 def layouts(arguments: argparse.Namespace) -> tuple[Layout, ...]:
     """Of the batches, in turn."""
     known = {
         "short": Layout(arguments.prefix, arguments.slot, arguments.slots, (1, arguments.max_tools)),
-        "wide": Layout(arguments.wide_prefix, arguments.slot, 1, (4, arguments.max_tools)),
+        "wide": Layout(arguments.wide_prefix, arguments.slot, 1, (FEWEST_IN_WIDE, arguments.max_tools)),
         "long": Layout(arguments.prefix, arguments.long_slot, 1, (1, arguments.max_tools), long=True),
     }
     return tuple(known[kind] for kind in arguments.batches)
@@ -323,7 +327,8 @@ class _LossLog:
         self._losses = []
 
 
-def parse_arguments() -> argparse.Namespace:
+def parse_arguments(given_words: Sequence[str] | None = None) -> argparse.Namespace:
+    """Args: given_words: default: those of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder for the finished model")
     parser.add_argument("--run", type=Path, default=Path("runs/pretrain"), help="checkpoints, tokenizer and loss log")
@@ -348,7 +353,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--slot", type=int, default=288, help="tokens of a slot for situations")
     parser.add_argument("--slots", type=int, default=2, help="slots of a packed sequence")
     parser.add_argument("--long-slot", type=int, default=880, help="tokens of the one slot for long conversations")
-    parser.add_argument("--wide-prefix", type=int, default=432, help="tokens for the tools where they are four or more")
+    parser.add_argument("--wide-prefix", type=int, default=432, help="tokens for the tools of wide batches")
     parser.add_argument(
         "--batches",
         nargs="+",
@@ -364,12 +369,14 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--save-every", type=int, default=250)
     parser.add_argument("--bf16", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True)
-    given = parser.parse_args()
+    given = parser.parse_args(given_words)
     if not 0 <= given.keep <= 1:
         parser.error(f"--keep {given.keep}: give a share from 0 to 1")
-    if given.max_tools < (4 if "wide" in given.batches else 1):
+    if given.max_tools < 1:
+        parser.error(f"--max-tools {given.max_tools}: give 1 or more")
+    if "wide" in given.batches and given.max_tools < FEWEST_IN_WIDE:
         parser.error(
-            f"--max-tools {given.max_tools}: wide batches show four tools at least; leave them out of --batches"
+            f"--max-tools {given.max_tools}: wide batches show at least {FEWEST_IN_WIDE} tools; leave them out of --batches"
         )
     if given.keep and not given.init:
         parser.error(f"--keep {given.keep} keeps a share of a model that --init names: give that too")

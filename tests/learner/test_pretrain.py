@@ -109,12 +109,9 @@ def test_a_finished_model_keeps_as_much_of_the_one_before_as_is_said(tmp_path: P
 
 
 @pytest.mark.parametrize("given", [["--keep", "0.3"], ["--init", "models/starter", "--keep", "3"]])
-def test_a_share_that_can_not_be_kept_is_refused(
-    given: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["pretrain", "--out", "somewhere", *given])
+def test_a_share_that_can_not_be_kept_is_refused(given: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
-        parse_arguments()
+        parse_arguments(["--out", "somewhere", *given])
     assert f"--keep {given[-1]}" in capsys.readouterr().err
 
 
@@ -126,13 +123,23 @@ def test_batches_are_of_the_kinds_asked_for_in_turn() -> None:
     assert [short.long, wide.long, long.long] == [False, False, True]
 
 
-def test_fewer_tools_than_wide_batches_show_are_refused(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("given", "remedy"),
+    [(["--max-tools", "3"], "leave them out of --batches"), (["--max-tools", "0"], "give 1 or more")],
+)
+def test_fewer_tools_than_batches_show_are_refused(
+    given: list[str], remedy: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["pretrain", "--out", "somewhere", "--max-tools", "3"])
     with pytest.raises(SystemExit, match="2"):
-        parse_arguments()
-    assert "--max-tools 3" in capsys.readouterr().err
+        parse_arguments(["--out", "somewhere", *given])
+    said = capsys.readouterr().err
+    assert " ".join(given) in said
+    assert remedy in said
+
+
+def test_fewer_tools_will_do_without_wide_batches() -> None:
+    given = parse_arguments(["--out", "somewhere", "--max-tools", "3", "--batches", "short", "long"])
+    assert [layout.tools for layout in layouts(given)] == [(1, 3), (1, 3)]
 
 
 def command(run: Path) -> list[str]:
