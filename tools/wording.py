@@ -2,6 +2,12 @@
 
 import re
 
+_QUOTES = ("'", '"', "`")
+_DANGLING = re.compile(
+    r"\s(?:about|as|at|by|called|for|from|in|into|is|named|near|of|on|to|using|with)$", re.IGNORECASE
+)
+"""Words that led to the value, which nobody says without it."""
+
 
 def without(text: str, said: str | None) -> str | None:
     """The text with a value cut out; None where it is not there just once, or nothing would be left."""
@@ -31,12 +37,6 @@ def places(text: str, said: str) -> list[re.Match[str]]:
 
 
 def is_quoted(text: str, place: re.Match[str]) -> bool:
+    """Whether a value stands alone between two marks of one kind."""
     mark = text[max(place.start() - 1, 0) : place.start()]
     return mark in _QUOTES and text[place.end() :][:1] == mark
-
-
-_QUOTES = ("'", '"', "`")
-_DANGLING = re.compile(
-    r"\s(?:about|as|at|by|called|for|from|in|into|is|named|near|of|on|to|using|with)$", re.IGNORECASE
-)
-"""Words that led to the value, which nobody says without it."""

@@ -2,7 +2,8 @@
 
 Public sets hold one request or two for a tool, and their class shows by form (one gives five tools and always calls). So tools are
 drawn from the whole set, and every family asks for what is there, most often for its first tool (`learner.synth.toolset`), for what
-is not, and for too little (`learner.variants`).
+is not, and for too little (`learner.variants`). Of a request for several calls the sentences are requests of their own, and any
+request may take shape over several turns (`learner.synth.dialogues`).
 """
 
 import random
@@ -37,8 +38,8 @@ _LONGEST_SCHEMA = 1260
 """Characters of a tool's schema; longer ones leave no room for a neighbour."""
 _LONGEST_REQUEST = 600
 """Characters; of longer ones, with the calls for them, few would fit a slot."""
-_KEPT = ("bfcl/parallel", "bfcl/parallel_multiple")
-"""Sources that are never borrowed from: what is measured on them is measured on requests that nobody trained on."""
+_NEVER_BORROWED = ("bfcl/parallel", "bfcl/parallel_multiple")
+"""Sources: what is measured on them is measured on requests that nobody trained on."""
 _FAMILIES_OF_SEVERAL = 0.35
 """Share of families over the tools of a request for several calls, where the rows have such."""
 _DIALOGUES = {"gathered": 9, "announced": 4, "provided": 8}
@@ -256,7 +257,7 @@ def is_kept(row: Row) -> bool:
 
 def _is_usable(row: Row) -> bool:
     return (
-        row.data_source not in _KEPT
+        row.data_source not in _NEVER_BORROWED
         and bool(row.truth.tool_calls)
         and variants.is_plain(row)
         and len(row.prompt[-1]["content"]) <= _LONGEST_REQUEST

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from learner.synth import utterances
 from learner.synth.invention import InventedTool
 from learner.synth.lexicon import Side
-from learner.synth.parameters import Parameter
+from learner.synth.parameters import NUMBER_WORDS, Parameter
 from learner.synth.situations import (
     Situation,
     assistant,
@@ -45,8 +45,7 @@ def together(rng: random.Random, requests: Sequence[str]) -> str:
     if draw < (0.75 if len(requests) == 2 else 0.4):
         *earlier, last = requests
         return "".join(request.rstrip(".?! ") + rng.choice(_AND) for request in earlier) + last
-    count = ("zero", "one", "two", "three", "four", "five")[len(requests)]
-    opening = rng.choice(_INTRODUCED).format(n=count).capitalize()
+    opening = rng.choice(_INTRODUCED).format(n=NUMBER_WORDS[len(requests) - 1]).capitalize()
     bare = [request.rstrip(".?! ") for request in requests]
     if draw < 0.88:
         words = [rng.choice(_FIRST), *(rng.choice(_LATER) for _ in bare[2:]), rng.choice(_LAST)]

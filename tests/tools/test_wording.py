@@ -13,7 +13,7 @@ from tools.wording import without
         ("the hash 'abc' now", "abc", "the hash now"),
         ('a note called "milk"', "milk", "a note"),
         ("the area of Russia.", "russia", "the area."),
-        ("it's Tom's turn", "Tom", "it's's turn"),
+        ("it's 'the end', says Tom", "Tom", "it's 'the end', says"),
     ],
 )
 def test_a_value_goes_with_its_quotes_and_the_word_that_led_to_it(text: str, said: str, rest: str) -> None:
