@@ -24,6 +24,7 @@ from learner.synth.conversations import can_go_on, joined
 from learner.synth.invention import InventedTool, Phrases
 from learner.synth.lexicon import Side, side_of
 from learner.synth.parameters import EXPLICIT, NUMBER_WORDS, Parameter, Spoken, split_name
+from learner.synth.questions import asked_elsewhere
 from learner.synth.scenarios import Family
 from learner.synth.sequences import together
 from learner.synth.situations import Situation, user
@@ -42,8 +43,12 @@ _NEVER_BORROWED = ("bfcl/parallel", "bfcl/parallel_multiple")
 """Sources: what is measured on them is measured on requests that nobody trained on."""
 _FAMILIES_OF_SEVERAL = 0.35
 """Share of families over the tools of a request for several calls, where the rows have such."""
+_NEAR_MISSES = 0.3
+"""Share of requests that no tool serves which share a word with one."""
+_ASKED_ELSEWHERE = 0.3
+"""Share of requests that no tool serves which are written by hand (`learner.synth.questions`)."""
 _DIALOGUES = {"gathered": 9, "announced": 4, "provided": 8}
-_KINDS = {"execute": 30, "whole": 24, "several": 8, "each": 5, "clarify": 16, "absent": 38, **_DIALOGUES}
+_KINDS = {"execute": 30, "whole": 24, "several": 8, "each": 5, "clarify": 16, "absent": 34, **_DIALOGUES}
 """Weights of the kinds of situation; whole: a request for several calls as it was written, in families over its tools."""
 
 
@@ -57,6 +62,8 @@ class Borrowed:
     """Requests for one call, whole ones and those that are a sentence of a longer one."""
     several: tuple[Row, ...]
     """Requests for more than one call."""
+    alike: dict[str, tuple[str, ...]]
+    """By tool: others that share a word with it, and are about something else as well."""
     pool: variants.Pool
 
     @classmethod
@@ -80,7 +87,7 @@ class Borrowed:
                 found[part.truth.tool_calls[0].name].append(part)
         kept = {name: tuple(members) for name, members in found.items()}
         pool = variants.Pool.of([row for members in kept.values() for row in members])
-        return cls(side, tools, kept, tuple(several), pool)
+        return cls(side, tools, kept, tuple(several), _alike(sorted(kept)), pool)
 
     def family(
         self, rng: random.Random, *, situations: int, tools: tuple[int, int] = (1, 5), long: bool = False
@@ -100,11 +107,21 @@ class Borrowed:
         """Names of tools, of which one at least has requests of its own. Args: whole: a request that they shall serve."""
         size = min(size, len(self.rows))
         if whole is None:
-            return rng.sample(sorted(self.rows), size)
+            return self._with_neighbours(rng, size)
         called = sorted({call.name for call in whole.truth.tool_calls})
         others = [name for name in rng.sample(sorted(self.rows), size) if name not in called]
         beside = others[: max(size - len(called), 0 if any(name in self.rows for name in called) else 1)]
         return [*rng.sample(called, len(called)), *beside]
+
+    def _with_neighbours(self, rng: random.Random, size: int) -> list[str]:
+        """Half the time tools that share a word come first: of tools of one kind the right one is to be found."""
+        shown = rng.sample(sorted(self.rows), size)
+        alike = self.alike.get(shown[0], ())
+        if not alike or size == 1 or rng.random() < 0.5:
+            return shown
+        near = [shown[0], *rng.sample(alike, min(len(alike), rng.randint(1, size - 1)))]
+        rest = [name for name in shown if name not in near]
+        return [*rng.sample(near, len(near)), *rest][:size]
 
     def _conversation(self, rng: random.Random, company: "_Company") -> Situation:
         rounds: list[Situation] = []
@@ -119,6 +136,8 @@ class Borrowed:
             kind = rng.choices(tuple(_KINDS), tuple(_KINDS.values()))[0]
             if kind in _DIALOGUES:
                 made = self._dialogue(rng, kind, company)
+            elif kind == "absent" and rng.random() < _ASKED_ELSEWHERE:
+                made = asked_elsewhere(rng, self.side, company.tools)
             else:
                 row = self._request(rng, kind, company)
                 decision = None if row is None else decide(row)
@@ -169,15 +188,22 @@ class Borrowed:
         if kind == "several":
             return self._several(rng, company)
         if kind == "absent":
-            name = rng.choice(sorted(self.rows))
-            if any(_words(name) & _words(other) for other in company.names):  # it might serve as well
-                return None
-            return variants.refused(rng.choice(self.rows[name]), company.tools)
+            name = self._absent(rng, company)
+            return variants.refused(rng.choice(self.rows[name]), company.tools) if name else None
         row = self._of_tools(rng, company.names, company)
         if kind == "each":
             return variants.for_each(rng, row, self.pool)
         row = self._otherwise(rng, row)
         return variants.lacking(rng, row, self.pool) if kind == "clarify" else row
+
+    def _absent(self, rng: random.Random, company: "_Company") -> str | None:
+        """A tool that is not there, and that none of those that are could stand in for."""
+        near = [name for shown in company.names for name in self.alike.get(shown, ()) if name not in company.names]
+        if near and rng.random() < _NEAR_MISSES:
+            name = rng.choice(near)
+            return name if all(_are_apart(_words(name), _words(other)) for other in company.names) else None
+        name = rng.choice(sorted(self.rows))
+        return None if any(_words(name) & _words(other) for other in company.names) else name
 
     def _several(self, rng: random.Random, company: "_Company") -> Row | None:
         """A few requests in one message, half the time for one tool: a call for each."""
@@ -323,8 +349,30 @@ def _parameters(row: Row, tool: str) -> dict[str, Any]:
 
 def _words(name: str) -> set[str]:
     """What a tool is about: the words of its name but the first, most often the verb, without the plural's s."""
-    words = split_name(name).lower().split()
-    return {word.removesuffix("s") for word in (words[1:] or words)}
+    words = split_name(name.replace(".", "_")).lower().split()
+    return {word.removesuffix("s") for word in (words[1:] or words) if len(word) > 1}
+
+
+def _are_apart(words: set[str], others: set[str]) -> bool:
+    """Whether each of two tools is about something that the other is not."""
+    return bool(words - others and others - words)
+
+
+def _alike(names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    about = {name: _words(name) for name in names}
+    having: dict[str, list[str]] = defaultdict(list)
+    for name, words in about.items():
+        for word in words:
+            having[word].append(name)
+    found: dict[str, tuple[str, ...]] = {}
+    for name, words in about.items():
+        near = {other for word in words if len(having[word]) <= _AT_MOST_ALIKE for other in having[word]}
+        found[name] = tuple(sorted(other for other in near if _are_apart(words, about[other])))
+    return found
+
+
+_AT_MOST_ALIKE = 40
+"""Tools that have a word; one that more have, such as "info", says nothing of what a tool is about."""
 
 
 def _is_sound(row: Row, label: GroundTruth) -> bool:

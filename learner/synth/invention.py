@@ -13,6 +13,7 @@ from learner.synth.parameters import (
     nested_parameter,
     pair_parameters,
     plain_parameter,
+    series_parameters,
 )
 
 
@@ -33,9 +34,9 @@ class InventedTool:
     noun: str
     description: str
     parameters: tuple[Parameter, ...]
-    pair: tuple[str, str] | None = None
-    """Names of two parameters that may be said together by `pair_cues`."""
-    pair_cues: tuple[str, ...] = ()
+    group: tuple[str, ...] = ()
+    """Names of parameters that may be said together, by `group_cues`."""
+    group_cues: tuple[str, ...] = ()
     alias: str = ""
     """Another word for the noun, which only the description gives away."""
     phrases: Phrases | None = None
@@ -115,10 +116,10 @@ def invent_tool(rng: random.Random, side: Side, *, like: InventedTool | None = N
     verb, noun = invent_verb(rng, side), invent_noun(rng, side)
     if like is not None:
         verb, noun = (like.verb, noun) if rng.random() < 0.4 else (verb, like.noun)
-    parameters, pair, pair_cues = _invent_parameters(rng, side)
+    parameters, group, group_cues = _invent_parameters(rng, side)
     alias = _noun(rng, side) if rng.random() < 0.25 else ""
     description = _describe(rng, verb, noun, alias, parameters)
-    return InventedTool(_join_name(rng, verb, noun), verb, noun, description, parameters, pair, pair_cues, alias)
+    return InventedTool(_join_name(rng, verb, noun), verb, noun, description, parameters, group, group_cues, alias)
 
 
 def _describe(rng: random.Random, verb: str, noun: str, alias: str, parameters: tuple[Parameter, ...]) -> str:
@@ -157,28 +158,30 @@ def _join_name(rng: random.Random, verb: str, noun: str) -> str:
 
 def _invent_parameters(
     rng: random.Random, side: Side
-) -> tuple[tuple[Parameter, ...], tuple[str, str] | None, tuple[str, ...]]:
+) -> tuple[tuple[Parameter, ...], tuple[str, ...], tuple[str, ...]]:
+    """Parameters, and which of them may be said together, by which cues."""
     chosen: dict[str, Parameter] = {}
-    pair: tuple[str, str] | None = None
+    group: tuple[Parameter, ...] = ()
     cues: tuple[str, ...] = ()
-    if rng.random() < 0.2:
-        (left, right), cues = pair_parameters(rng)
-        pair = (left.name, right.name)
+    draw = rng.random()
+    if draw < 0.27:
+        group, cues = pair_parameters(rng) if draw < 0.2 else series_parameters(rng)
+        members = {p.name: p for p in group}
         if rng.random() < 0.5:
-            value = plain_parameter(rng, True, {left.name, right.name})
+            value = plain_parameter(rng, True, set(members))
             chosen[value.name] = value
-        chosen[left.name], chosen[right.name] = left, right
+        chosen.update(members)
         extra = rng.choice((0, 0, 0, 1))
     else:
         extra = rng.choices((0, 1, 2, 3, 4), (1, 6, 8, 5, 2))[0]
     for index in range(extra):
-        required = (index == 0 and pair is None and rng.random() < 0.9) or rng.random() < 0.5
+        required = (index == 0 and not group and rng.random() < 0.9) or rng.random() < 0.5
         parameter = _invent_parameter(rng, side, required, set(chosen))
         chosen.setdefault(parameter.name, parameter)
     ordered = list(chosen.values())
     if rng.random() < 0.5:
         ordered.sort(key=lambda p: not p.required)
-    return tuple(ordered), pair, cues
+    return tuple(ordered), tuple(p.name for p in group), cues
 
 
 def _invent_parameter(rng: random.Random, side: Side, required: bool, taken: set[str]) -> Parameter:

@@ -100,12 +100,30 @@ def phrase(rng: random.Random, low: int = 1, high: int = 3) -> Spoken:
 
 
 def quoted(rng: random.Random) -> Spoken:
+    if rng.random() < 0.18:
+        return _in_marks(rng, _title(rng))
     value, text = phrase(rng, 1, 4)
     mark = rng.choice(("'", '"', ""))
     return value, f"{mark}{text}{mark}"
 
 
+def _title(rng: random.Random) -> str:
+    """With marks of its own, as titles and names of firms have them."""
+    first, second = phrase(rng, 1, 3)[0], phrase(rng, 1, 3)[0]
+    number = rng.randint(2, 99)
+    forms = ("{0}: {1}", "{0} & {1}", "{0}'s {1}", "{0}, {1}", "{0} {2}", "{0} ({1})", "{0}-{1}", "{0}!", "{0}?")
+    return rng.choice((*forms, "The {0} of {1}", "{0} - {1}", "{0}/{1}", "{0} No. {2}")).format(first, second, number)
+
+
+def _in_marks(rng: random.Random, text: str) -> Spoken:
+    mark = '"' if "'" in text else rng.choice(("'", '"'))
+    return text, f"{mark}{text}{mark}"
+
+
 def sentence(rng: random.Random) -> Spoken:
+    if rng.random() < 0.18:
+        joint = rng.choice((", ", ". ", " and ", "! ", ", it's ", ": ", " - "))
+        return _in_marks(rng, f"{phrase(rng, 2, 6)[0]}{joint}{phrase(rng, 2, 6)[0]}{rng.choice(('', '.', '!', '?'))}")
     value, text = phrase(rng, 2, 6)
     mark = rng.choice(("'", '"', "", ""))
     return value, f"{mark}{text}{mark}"
@@ -189,6 +207,8 @@ def email(rng: random.Random) -> Spoken:
 
 def integer(rng: random.Random) -> Spoken:
     value = rng.choice((rng.randint(1, 12), rng.randint(1, 100), rng.randint(100, 5000)))
+    if rng.random() < 0.04:
+        return rng.choice(((0, "0"), (-value, str(-value))))
     if value <= len(NUMBER_WORDS) and rng.random() < 0.25:
         return value, NUMBER_WORDS[value - 1]
     return _large(rng) if rng.random() < 0.08 else (value, str(value))
@@ -204,6 +224,13 @@ def _large(rng: random.Random) -> Spoken:
 
 
 def number(rng: random.Random) -> Spoken:
+    if rng.random() < 0.06:
+        value = rng.choice((-rng.randint(1, 300), -round(rng.uniform(0.1, 99), 2), 0))
+        return value, str(value)
+    return _positive(rng)
+
+
+def _positive(rng: random.Random) -> Spoken:
     draw = rng.random()
     if draw < 0.5:
         value = rng.choice((rng.randint(1, 20), rng.randint(1, 300), rng.randint(100, 9000)))
@@ -213,18 +240,30 @@ def number(rng: random.Random) -> Spoken:
 
 
 def money(rng: random.Random) -> Spoken:
-    value, text = number(rng)
+    value, text = _positive(rng)
     return value, rng.choice(("", "", "$", "€")) + text
 
 
 def iso_date(rng: random.Random) -> Spoken:
-    year, month, day = rng.randint(2025, 2028), rng.randint(1, 12), rng.randint(1, 28)
+    year = rng.randint(2024, 2028) if rng.random() < 0.8 else rng.randint(1930, 2023)
+    month, day = rng.randint(1, 12), rng.randint(1, 28)
     value = f"{year}-{month:02d}-{day:02d}"
-    draw = rng.random()
-    if draw < 0.6:
+    if rng.random() < 0.5:
         return value, value
     name = MONTHS[month - 1]
-    return value, rng.choice((f"{day} {name} {year}", f"{name} {day}, {year}", f"{name} {day} {year}"))
+    name = name if rng.random() < 0.7 else name[:3]
+    nth = f"{day}{_NTH.get(day, 'th')}"
+    forms = (f"{day} {name} {year}", f"{name} {day}, {year}", f"{name} {day} {year}")
+    rarer = (
+        f"{name} {nth}, {year}",
+        f"{nth} of {name} {year}",
+        f"{nth} {name} {year}",
+        f"{year}/{month:02d}/{day:02d}",
+    )
+    return value, rng.choice((*forms, *forms, *rarer))
+
+
+_NTH = {1: "st", 2: "nd", 3: "rd", 21: "st", 22: "nd", 23: "rd"}
 
 
 def day(rng: random.Random) -> Spoken:
@@ -254,7 +293,7 @@ _MEASURES = ("km", "kg", "m", "cm", "g", "litres", "miles", "hours", "mg", "feet
 
 def quantity(rng: random.Random) -> Spoken:
     """A number with its unit."""
-    text = f"{number(rng)[0]}{rng.choice((' ', ' ', ''))}{rng.choice(_MEASURES)}"
+    text = f"{_positive(rng)[0]}{rng.choice((' ', ' ', ''))}{rng.choice(_MEASURES)}"
     return text, text
 
 
@@ -273,7 +312,13 @@ def join_spoken(items: list[str], rng: random.Random) -> str:
     draw = rng.random()
     if draw < 0.45:
         return listed(items)
-    return (", " if draw < 0.8 else " ").join(items) if draw < 0.95 else "[" + ", ".join(items) + "]"
+    if draw < 0.8:
+        return (", " if draw < 0.7 else " ").join(items)
+    joint = ", " if any("," in item for item in items) else rng.choice((", ", ","))
+    if draw < 0.86:
+        return joint.join(items)
+    mark = "" if all(item[-1].isdigit() for item in items) else rng.choice(("", "'", '"'))
+    return "[" + joint.join(f"{mark}{item}{mark}" for item in items) + "]"
 
 
 def list_of(speak: Callable[[random.Random], Spoken]) -> Callable[[random.Random], Spoken]:
@@ -451,6 +496,12 @@ KINDS: tuple[Kind, ...] = (
         iso_date,
         ("on {v}", "for {v}", "by {v}", "{v}", "due {v}"),
     ),
+    (
+        ("date", "start_date", "end_date", "travel_date", "booking_date"),
+        STRING,
+        iso_date,
+        ("on {v}", "for {v}", "by {v}", "{v}"),
+    ),
     (("time", "start_time", "at", "hour", "slot"), STRING, clock, ("at {v}", "for {v}", "from {v}", "{v}")),
     (
         ("message", "body", "text", "content", "note", "comment", "description", "question", "reason", "query"),
@@ -477,12 +528,12 @@ PAIRS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     (
         "from_{x}",
         "to_{x}",
-        ("from {a} to {b}", "{a} to {b}", "{a} into {b}", "{a} in {b}", "from {a} into {b}", "to {b} from {a}"),
+        ("from {0} to {1}", "{0} to {1}", "{0} into {1}", "{0} in {1}", "from {0} into {1}", "to {1} from {0}"),
     ),
-    ("source_{x}", "target_{x}", ("from {a} to {b}", "{a} into {b}", "{a} to {b}")),
-    ("origin", "destination", ("from {a} to {b}", "to {b} from {a}", "between {a} and {b}", "{a} to {b}")),
-    ("start", "end", ("from {a} to {b}", "between {a} and {b}", "starting {a} and ending {b}", "{a} until {b}")),
-    ("sender", "receiver", ("from {a} to {b}", "to {b} from {a}")),
+    ("source_{x}", "target_{x}", ("from {0} to {1}", "{0} into {1}", "{0} to {1}")),
+    ("origin", "destination", ("from {0} to {1}", "to {1} from {0}", "between {0} and {1}", "{0} to {1}")),
+    ("start", "end", ("from {0} to {1}", "between {0} and {1}", "starting {0} and ending {1}", "{0} until {1}")),
+    ("sender", "receiver", ("from {0} to {1}", "to {1} from {0}")),
 )
 
 
@@ -618,7 +669,7 @@ def flag_parameter(rng: random.Random, taken: set[str], side: Side) -> Parameter
 
 
 def pair_parameters(rng: random.Random) -> tuple[tuple[Parameter, Parameter], tuple[str, ...]]:
-    """Two parameters that are said together, such as "from A to B"; their joint cues have {a} and {b}."""
+    """Two parameters that are said together, such as "from A to B", and cues for both, with {0} and {1}."""
     first, second, cues = rng.choice(PAIRS)
     x, speak = rng.choice(
         (
@@ -651,3 +702,53 @@ def pair_parameters(rng: random.Random) -> tuple[tuple[Parameter, Parameter], tu
     left = Parameter(first.format(x=x), schema, True, ("from {v}", "{n} {v}"), speak)
     right = Parameter(second.format(x=x), dict(schema), True, ("to {v}", "{n} {v}"), speak)
     return (left, right), cues
+
+
+def series_parameters(rng: random.Random) -> tuple[tuple[Parameter, ...], tuple[str, ...]]:
+    """Two to four parameters of one kind that are said one after the other, as in "a triangle with sides 3, 4 and 5", and cues for
+    all of them, with {0}, {1} and so on."""
+    count = rng.choice((2, 2, 3, 3, 4))
+    word = rng.choice(
+        ("side", "point", "value", "team", "player", "city", "item", "score", pseudo_word(rng), rng.choice(WORDS))
+    )
+    numbered = rng.choice(
+        (f"{word}{{0}}", f"{word}_{{0}}", f"{word}_{{1}}", f"{{2}}_{word}", f"{word}{{3}}", "{1}", "{4}")
+    )
+    names = [numbered.format(at + 1, "abcd"[at], _ORDINALS[at], "ABCD"[at], "xyzw"[at]) for at in range(count)]
+    speak, schema = rng.choice(
+        ((_short, INTEGER), (_decimal, NUMBER), (_decimal, NUMBER), (place, STRING), (person, STRING))
+    )
+    parameters = tuple(
+        Parameter(name, dict(schema), True, ("{n} {v}", "{n} = {v}", "{n} is {v}", "with {n} {v}"), speak)
+        for name in names
+    )
+    places = [f"{{{at}}}" for at in range(count)]
+    all_of_them = (listed(places), listed(places), ", ".join(places), " and ".join(places), f"({', '.join(places)})")
+    cues = tuple(
+        cue.format(these, word)
+        for these in all_of_them
+        for cue in (
+            "{0}",
+            "{1}s {0}",
+            "with {1}s {0}",
+            "of {1}s {0}",
+            "the {1}s {0}",
+            "given {0}",
+            "with {0} as {1}s",
+            "for {0}",
+        )
+    )
+    return parameters, cues
+
+
+_ORDINALS = ("first", "second", "third", "fourth")
+
+
+def _short(rng: random.Random) -> Spoken:
+    value = rng.choice((rng.randint(1, 20), rng.randint(1, 20), rng.randint(20, 999)))
+    return value, str(value)
+
+
+def _decimal(rng: random.Random) -> Spoken:
+    value = rng.choice((rng.randint(1, 99), round(rng.uniform(0.1, 50), 1)))
+    return value, str(value)

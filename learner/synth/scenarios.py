@@ -15,6 +15,7 @@ from learner.synth.invention import InventedTool, invent_tool
 from learner.synth.lexicon import MONTHS, VERBS, Side, pseudo_word, real_word
 from learner.synth.parameters import Parameter
 from learner.synth.phrasebook import written_tool
+from learner.synth.questions import asked_elsewhere
 from learner.synth.situations import (
     GREETING,
     OUT_OF_SCOPE_REASON,
@@ -27,6 +28,7 @@ from learner.synth.situations import (
     execute,
     in_order,
     invent_result,
+    out_of_scope,
     question_about,
     say_result,
     user,
@@ -193,20 +195,25 @@ def _absent_tool(rng: random.Random, side: Side, toolset: Toolset) -> InventedTo
             return tool
 
 
+_ASKED_ELSEWHERE = 0.35
+"""Share of requests that no tool serves; the others ask for a tool that is not there."""
+
+
 def _may_be_same(verb: str, other: str) -> bool:
     first, second = {verb, *VERBS.get(verb, ())}, {other, *VERBS.get(other, ())}
     return bool(first & second)
 
 
 def _absent_situation(rng: random.Random, side: Side, toolset: Toolset) -> Situation | None:
+    if rng.random() < _ASKED_ELSEWHERE:
+        return asked_elsewhere(rng, side, [tool.openai() for tool in toolset])
     tool = _absent_tool(rng, side, toolset)
     text = utterances.complete(rng, tool).text
     told = (tool.noun.removesuffix("s"), tool.alias.removesuffix("s"), tool.name)
     # Without its noun the request could mean a tool that is shown.
     if not any(words and words in text for words in told):
         return None
-    refuse = Refuse(reason=OUT_OF_SCOPE_REASON, category=RefusalCategory.OUT_OF_SCOPE)
-    return Situation("absent", (user(text),), refuse)
+    return Situation("absent", (user(text),), out_of_scope())
 
 
 _HARM_VERBS = [

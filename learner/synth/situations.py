@@ -10,7 +10,16 @@ from learner.rows import ExpectedCall, GroundTruth
 from learner.synth.invention import InventedTool
 from learner.synth.lexicon import Side, pseudo_word, real_word
 from learner.synth.parameters import Parameter, code, listed, number, phrase, place, word
-from runtime.decision import Answer, Clarify, Decision, Execute, MissingParameter, Refuse, ToolCall
+from runtime.decision import (
+    Answer,
+    Clarify,
+    Decision,
+    Execute,
+    MissingParameter,
+    RefusalCategory,
+    Refuse,
+    ToolCall,
+)
 
 OUT_OF_SCOPE_REASON = "None of my tools can do that."
 UNSAFE_REASON = "I can not help with that."
@@ -65,6 +74,10 @@ def clarify(tool: InventedTool, missing: Sequence[Parameter]) -> Clarify:
     """Asks for values of one tool, in the order of its signature."""
     named = tuple(MissingParameter(tool=tool.name, parameter=p.name) for p in missing)
     return Clarify(question=question_about([p.words for p in missing]), missing=named)
+
+
+def out_of_scope() -> Refuse:
+    return Refuse(reason=OUT_OF_SCOPE_REASON, category=RefusalCategory.OUT_OF_SCOPE)
 
 
 def invent_result(rng: random.Random, side: Side) -> dict[str, Any]:

@@ -82,8 +82,8 @@ class Request:
 
 def speak_values(rng: random.Random, tool: InventedTool, names: set[str]) -> dict[str, Spoken]:
     spoken = {p.name: p.speak(rng) for p in tool.parameters if p.name in names}
-    if tool.pair and set(tool.pair) <= set(spoken):
-        left, right = tool.pair
+    if len(tool.group) == 2 and set(tool.group) <= set(spoken):
+        left, right = tool.group
         for _ in range(5):  # "from km to km" would be no conversion
             if spoken[left][0] != spoken[right][0]:
                 break
@@ -124,7 +124,7 @@ def for_each(
         for p in tool.parameters
         if p.name in spoken
         and p.is_plain
-        and p.name not in (tool.pair or ())
+        and p.name not in tool.group
         and (template is None or template.count(f"{{{p.name}}}") == 1)
     ]
     if not able:
@@ -415,10 +415,9 @@ def _pieces(rng: random.Random, tool: InventedTool, spoken: dict[str, Spoken]) -
     """The values, each with the words that tie it to its parameter."""
     pieces: list[str] = []
     done: set[str] = set()
-    if tool.pair and set(tool.pair) <= set(spoken) and rng.random() < 0.85:
-        left, right = tool.pair
-        pieces.append(rng.choice(tool.pair_cues).format(a=spoken[left][1], b=spoken[right][1]))
-        done = {left, right}
+    if tool.group and set(tool.group) <= set(spoken) and rng.random() < 0.85:
+        pieces.append(rng.choice(tool.group_cues).format(*(spoken[name][1] for name in tool.group)))
+        done = set(tool.group)
     types = [str(p.schema) for p in tool.parameters]
     # Bare values: told apart by their type, or by the order of the signature.
     bare = rng.random() < 0.12

@@ -120,6 +120,35 @@ def test_a_borrowed_family_shows_as_many_tools_as_asked_for() -> None:
     assert shown == {4, 5, 6}
 
 
+def test_tools_that_are_alike_come_together_and_the_right_one_is_called() -> None:
+    names = [
+        f"find_{kind}_{noun}" for kind in ("river", "harbour") for noun in ("barge", "pilot", "lock", "crane", "bridge")
+    ]
+    names = [name for name in names if side_of(name) == "train"]
+    assert len(names) > 5
+    strangers = [
+        f"find_{noun}" for noun in ("kiln", "tulip", "anvil", "sled", "opera", "violin", "comet", "prune", "sonnet")
+    ]
+    borrowed = Borrowed.of(rows_of(names + strangers), "train")
+    families = [borrowed.family(random.Random(seed), situations=6, tools=(3, 3)) for seed in range(60)]
+    near = [f for f in families if sum(t["function"]["name"] in names for t in f.schemas) == 3]
+    assert len(near) > 10
+    assert any(made.kind == "borrowed execute" for family in near for made in family.situations)
+
+
+def test_a_near_miss_is_declined_only_where_no_tool_could_stand_in() -> None:
+    names = ["find_river_barge", "find_river_lock", "find_lock", "find_canal_lock", "find_lock_river"]
+    borrowed = Borrowed.of(rows_of(names), "train")
+    for seed in range(60):
+        family = borrowed.family(random.Random(seed), situations=8, tools=(1, 2))
+        shown = {frozenset(t["function"]["name"].split("_")[1:]) for t in family.schemas}
+        for made in family.situations:
+            text = made.messages[0]["content"]
+            if made.kind == "borrowed absent" and text.startswith("find "):
+                wanted = frozenset(text.split(" in ")[0].split()[1:])
+                assert all(wanted - other and other - wanted for other in shown)
+
+
 def test_what_is_measured_on_is_never_borrowed() -> None:
     kept = request_for_three().model_copy(update={"data_source": "bfcl/parallel_multiple"})
     assert Borrowed.of([kept], "train").tools == {}

@@ -2,8 +2,10 @@
 
 import json
 import random
+import re
 from collections import Counter
 from collections.abc import Iterator
+from datetime import date, datetime
 from typing import Any
 
 import pytest
@@ -14,7 +16,7 @@ from learner.replay import replay_rows
 from learner.starter import CHAT_TEMPLATE
 from learner.synth.conversations import can_go_on
 from learner.synth.lexicon import NOUNS_BY_SIDE, side_of
-from learner.synth.parameters import Parameter
+from learner.synth.parameters import Parameter, iso_date, list_of, number, quoted, sentence, series_parameters
 from learner.synth.rows import generate_rows
 from learner.synth.scenarios import Family, invent_family
 from learner.synth.sequences import together
@@ -233,6 +235,50 @@ def test_a_slip_of_the_fingers_spares_values(seed: int) -> None:
     assert wrong.endswith("Frankfurter Allee for kristina@example.com")
     differing = [a for a, b in zip(text.split(), wrong.split(), strict=True) if a != b]
     assert differing in (["please"], ["hotel"])
+
+
+@given(SEEDS)
+def test_values_that_are_said_one_after_the_other_stand_in_the_order_of_the_signature(seed: int) -> None:
+    parameters, cues = series_parameters(random.Random(seed))
+    assert 2 <= len({p.name for p in parameters}) == len(parameters) <= 4
+    values = [f"v{at}x" for at in range(len(parameters))]
+    for cue in cues:
+        assert re.findall(r"v\dx", cue.format(*values)) == values
+
+
+@given(SEEDS)
+def test_numbers_in_brackets_are_the_numbers_that_are_called_with(seed: int) -> None:
+    values, said = list_of(number)(random.Random(seed))
+    if said.startswith("["):
+        apart = said[1:-1].split(", " if ", " in said else ",")
+        assert [float(part.replace(",", "")) for part in apart] == values
+
+
+_DATE_FORMS = ("%Y-%m-%d", "%Y/%m/%d", "%d %B %Y", "%d %b %Y", "%B %d, %Y", "%b %d, %Y", "%B %d %Y", "%b %d %Y")
+
+
+@given(SEEDS)
+def test_a_date_means_the_same_however_it_is_written(seed: int) -> None:
+    value, said = iso_date(random.Random(seed))
+    plain = re.sub(r"(\d)(st|nd|rd|th)( of)?\b", r"\1", said)
+    assert value in {found.isoformat() for form in _DATE_FORMS if (found := _date(plain, form))}
+
+
+def _date(text: str, form: str) -> date | None:
+    try:
+        return datetime.strptime(text, form).date()
+    except ValueError:
+        return None
+
+
+@given(SEEDS)
+def test_a_text_with_marks_of_its_own_is_quoted_and_copied_whole(seed: int) -> None:
+    for speak in (quoted, sentence):
+        value, said = speak(random.Random(seed))
+        assert said in (value, f"'{value}'", f'"{value}"')
+        if re.search(r"[,:.!?&'/()]", value):
+            assert said[0] == said[-1]
+            assert said[0] not in value
 
 
 def test_nested_arguments_days_and_quantities_occur_and_are_said() -> None:
