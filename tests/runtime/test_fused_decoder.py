@@ -1,5 +1,6 @@
 """Small models decoded by hone's own arithmetic: what is kept of earlier prompts, and what that must not change."""
 
+import mmap
 import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -238,6 +239,24 @@ def test_little_stays_in_memory_at_rest(fused: Counted) -> None:
     assert decoder._keys_LSGPD.numel() == 0
     decoder.admit([row(tokens(30, seed=8), limit=1)])
     assert fused.read_tokens >= 60
+
+
+def test_room_for_long_answers_takes_no_memory_until_they_are_written(fused: Counted) -> None:
+    decoder = FusedDecoder(fused, STOP, kept_at_rest=2**20)
+    before = _resident()
+    decoder.admit([row(tokens(30, seed=8), limit=200_000)])
+    room = 2 * decoder._keys_LSGPD.nbytes
+    assert room > 2**28
+    assert _resident() - before < room / 8
+    moved = decoder._keys_LSGPD.data_ptr()
+    decoder.rows[0].limit = 60
+    finish(decoder)
+    assert decoder._keys_LSGPD.data_ptr() == moved, "what was written is small, so it stays where it is"
+
+
+def _resident() -> int:
+    """Bytes of this process that are in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
 
 
 def test_large_models_and_those_in_other_numbers_are_left_to_transformers(model: Any) -> None:

@@ -14,6 +14,7 @@ cache L layers, S slots, P places; V vocabulary.
 """
 
 import math
+import mmap
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -39,6 +40,8 @@ _TOGETHER = 4
 """Rows whose attention is computed at once: fewer are more calls, more are more padding."""
 _WORTH_SHARING = 16
 """Tokens; a shorter common beginning is read again."""
+_BYTES = 4
+"""Of a number."""
 KEPT_AT_REST = 128 * 2**20
 """Bytes of keys and values that stay when no request runs."""
 
@@ -224,11 +227,14 @@ class FusedDecoder:
         self._tokens_SP = np.zeros((0, 0), dtype=np.int64)
         self._lengths_S = np.zeros(0, dtype=np.int64)
         """How many places of each slot are filled."""
+        self._reached_S = np.zeros(0, dtype=np.int64)
+        """How many places of each slot were ever written."""
         self._used_S = np.zeros(0)
         """When a row left it."""
 
     def admit(self, rows: Sequence[Row]) -> list[Row]:
-        self._grow(slots=len(self.rows) + len(rows), places=max(len(row.prompt_ids) for row in rows))
+        longest = max(len(row.prompt_ids) + row.limit for row in rows)
+        self._grow(slots=len(self.rows) + len(rows), places=longest + _MOST_GUESSED)
         for row in sorted(rows, key=lambda row: row.prompt_ids):  # neighbours share the most
             if not row.future.done():
                 self._read_prompt(row)
@@ -300,6 +306,7 @@ class FusedDecoder:
 
     def _read(self, slots: slice, ids_BT: np.ndarray, places_BT: np.ndarray, *, wanted: int = 1) -> torch.Tensor:
         end = int(places_BT.max()) + 1
+        self._reached_S[slots] = np.maximum(self._reached_S[slots], end)
         return self._model.read(
             torch.from_numpy(ids_BT),
             torch.from_numpy(places_BT),
@@ -338,12 +345,13 @@ class FusedDecoder:
                 self._swap(slot, last)
                 self.rows[slot] = self.rows[last]
             self.rows.pop()
-        if not self.rows and 2 * self._keys_LSGPD.nbytes > self._kept_at_rest:
+        if not self.rows and self._bytes() > self._kept_at_rest:
             self._empty()
         return ended
 
     def _swap(self, a: int, b: int) -> None:
         places = int(self._lengths_S[[a, b]].max())
+        self._reached_S[[a, b]] = np.maximum(self._reached_S[[a, b]], places)
         for cache in (self._keys_LSGPD, self._values_LSGPD):
             kept = cache[:, a, :, :places].clone()
             cache[:, a, :, :places] = cache[:, b, :, :places]
@@ -359,14 +367,24 @@ class FusedDecoder:
         slots = had_slots if slots <= had_slots else max(slots, 2 * had_slots, _SLOTS)
         places = had_places if places <= had_places else max(-(-places // 64) * 64, had_places * 3 // 2, _PLACES)
         keys, values = self._room(slots, places), self._room(slots, places)
-        keys[:, :had_slots, :, :had_places] = self._keys_LSGPD
-        values[:, :had_slots, :, :had_places] = self._values_LSGPD
+        for slot, length in enumerate(self._lengths_S.tolist()):
+            keys[:, slot, :, :length] = self._keys_LSGPD[:, slot, :, :length]
+            values[:, slot, :, :length] = self._values_LSGPD[:, slot, :, :length]
         self._keys_LSGPD, self._values_LSGPD = keys, values
         more_slots, more_places = slots - had_slots, places - had_places
         self._tokens_SP = np.pad(self._tokens_SP, ((0, more_slots), (0, more_places)))
         self._lengths_S = np.pad(self._lengths_S, (0, more_slots))
+        self._reached_S = self._lengths_S.copy()
         self._used_S = np.pad(self._used_S, (0, more_slots))
 
     def _room(self, slots: int, places: int) -> torch.Tensor:
+        """Zeros, of which the system gives a page when it is first written: room for the longest answers costs nothing before."""
         model = self._model
-        return torch.zeros(model.layers, slots, model.groups, places, model.head_width)
+        shape = (model.layers, slots, model.groups, places, model.head_width)
+        size = _BYTES * math.prod(shape)
+        return torch.frombuffer(mmap.mmap(-1, size), dtype=torch.float32).view(shape) if size else torch.zeros(shape)
+
+    def _bytes(self) -> int:
+        """Of keys and values, as far as they were written."""
+        model = self._model
+        return 2 * _BYTES * model.layers * model.groups * model.head_width * int(self._reached_S.sum())
