@@ -22,8 +22,8 @@ from learner.rows import ExpectedCall, GroundTruth, RewardModel, Row
 from learner.synth import dialogues
 from learner.synth.conversations import can_go_on, joined
 from learner.synth.invention import InventedTool, Phrases
-from learner.synth.lexicon import Side, side_of
-from learner.synth.parameters import EXPLICIT, NUMBER_WORDS, Parameter, Spoken, split_name
+from learner.synth.lexicon import VERBS, Side, side_of
+from learner.synth.parameters import EXPLICIT, NUMBER_WORDS, Parameter, Spoken
 from learner.synth.questions import asked_elsewhere
 from learner.synth.scenarios import Family
 from learner.synth.sequences import together
@@ -32,6 +32,7 @@ from learner.synth.toolset import CHANCES
 from learner.synth.utterances import Lacking, Request
 from runtime.decision import Execute
 from tools.json_schema import argument_errors
+from tools.likeness import content_words, share
 from tools.wording import only_place, places
 
 _MOST_TOOLS = len(CHANCES)
@@ -44,9 +45,9 @@ _NEVER_BORROWED = ("bfcl/parallel", "bfcl/parallel_multiple")
 _FAMILIES_OF_SEVERAL = 0.35
 """Share of families over the tools of a request for several calls, where the rows have such."""
 _NEAR_MISSES = 0.3
-"""Share of requests that no tool serves which share a word with one."""
+"""Chance that a request that no tool serves shares a word with one."""
 _ASKED_ELSEWHERE = 0.3
-"""Share of requests that no tool serves which are written by hand (`learner.synth.questions`)."""
+"""Chance that a request that no tool serves is one about anything (`learner.synth.questions`)."""
 _DIALOGUES = {"gathered": 9, "announced": 4, "provided": 8}
 _KINDS = {"execute": 30, "whole": 24, "several": 8, "each": 5, "clarify": 16, "absent": 34, **_DIALOGUES}
 """Weights of the kinds of situation; whole: a request for several calls as it was written, in families over its tools."""
@@ -199,11 +200,15 @@ class Borrowed:
     def _absent(self, rng: random.Random, company: "_Company") -> str | None:
         """A tool that is not there, and that none of those that are could stand in for."""
         near = [name for shown in company.names for name in self.alike.get(shown, ()) if name not in company.names]
-        if near and rng.random() < _NEAR_MISSES:
-            name = rng.choice(near)
-            return name if all(_are_apart(_words(name), _words(other)) for other in company.names) else None
-        name = rng.choice(sorted(self.rows))
-        return None if any(_words(name) & _words(other) for other in company.names) else name
+        is_near = near and rng.random() < _NEAR_MISSES
+        name = rng.choice(near) if is_near else rng.choice(sorted(self.rows))
+        about, told = _words(name), _description(self.tools[name])
+        for shown, tool in zip(company.names, company.tools, strict=True):
+            other = _words(shown)
+            serves = not _are_apart(about, other) if is_near else about & other
+            if serves or share(told, _description(tool)) > _SAYS_THE_SAME:
+                return None
+        return name
 
     def _several(self, rng: random.Random, company: "_Company") -> Row | None:
         """A few requests in one message, half the time for one tool: a call for each."""
@@ -347,13 +352,21 @@ def _parameters(row: Row, tool: str) -> dict[str, Any]:
     return next((t["function"]["parameters"] for t in row.tools if t["function"]["name"] == tool), {})
 
 
-def _words(name: str) -> set[str]:
-    """What a tool is about: the words of its name but the first, most often the verb, without the plural's s."""
-    words = split_name(name.replace(".", "_")).lower().split()
-    return {word.removesuffix("s") for word in (words[1:] or words) if len(word) > 1}
+def _words(name: str) -> frozenset[str]:
+    """What a tool is about: the words of its name but those that many names have."""
+    return content_words(name) - _SAY_LITTLE
 
 
-def _are_apart(words: set[str], others: set[str]) -> bool:
+_SAY_LITTLE = frozenset(VERBS) | content_words(
+    "show give tell view retrieve fetch finder calculator info information data details current all"
+)
+
+
+def _description(tool: dict[str, Any]) -> frozenset[str]:
+    return content_words(tool["function"].get("description", ""))
+
+
+def _are_apart(words: frozenset[str], others: frozenset[str]) -> bool:
     """Whether each of two tools is about something that the other is not."""
     return bool(words - others and others - words)
 
@@ -372,7 +385,9 @@ def _alike(names: Sequence[str]) -> dict[str, tuple[str, ...]]:
 
 
 _AT_MOST_ALIKE = 40
-"""Tools that have a word; one that more have, such as "info", says nothing of what a tool is about."""
+"""Tools that have a word; one that more have, such as "library", says little of what a tool is about."""
+_SAYS_THE_SAME = 0.3
+"""Jaccard similarity of two descriptions, from which on one tool might stand in for the other."""
 
 
 def _is_sound(row: Row, label: GroundTruth) -> bool:

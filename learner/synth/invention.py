@@ -165,7 +165,7 @@ def _invent_parameters(
     cues: tuple[str, ...] = ()
     draw = rng.random()
     if draw < 0.27:
-        group, cues = pair_parameters(rng) if draw < 0.2 else series_parameters(rng)
+        group, cues = pair_parameters(rng) if draw < 0.2 else series_parameters(rng, side)
         members = {p.name: p for p in group}
         if rng.random() < 0.5:
             value = plain_parameter(rng, True, set(members))

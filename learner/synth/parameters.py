@@ -5,6 +5,7 @@ words to the parameter ("in {v}", "{v} nights", "{n} {v}"). Explicit cues name t
 """
 
 import random
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -314,9 +315,9 @@ def join_spoken(items: list[str], rng: random.Random) -> str:
         return listed(items)
     if draw < 0.8:
         return (", " if draw < 0.7 else " ").join(items)
-    joint = ", " if any("," in item for item in items) else rng.choice((", ", ","))
-    if draw < 0.86:
-        return joint.join(items)
+    if draw < 0.86:  # "15,223" would be one number
+        return ("," if not any(re.match(r"\d{3}(?!\d)", item) for item in items[1:]) else ", ").join(items)
+    joint = rng.choice((", ", ","))
     mark = "" if all(item[-1].isdigit() for item in items) else rng.choice(("", "'", '"'))
     return "[" + joint.join(f"{mark}{item}{mark}" for item in items) + "]"
 
@@ -324,7 +325,9 @@ def join_spoken(items: list[str], rng: random.Random) -> str:
 def list_of(speak: Callable[[random.Random], Spoken]) -> Callable[[random.Random], Spoken]:
     def spoken(rng: random.Random) -> Spoken:
         pairs = [speak(rng) for _ in range(rng.choice((1, 2, 2, 3, 3, 4, 5)))]
-        return [value for value, _ in pairs], join_spoken([text for _, text in pairs], rng)
+        # among others a thousand is written as it is: its comma would be taken for the list's
+        said = [text.replace(",", "") if len(pairs) > 1 else text for _, text in pairs]
+        return [value for value, _ in pairs], join_spoken(said, rng)
 
     return spoken
 
@@ -495,12 +498,6 @@ KINDS: tuple[Kind, ...] = (
         {"type": "string", "format": "date"},
         iso_date,
         ("on {v}", "for {v}", "by {v}", "{v}", "due {v}"),
-    ),
-    (
-        ("date", "start_date", "end_date", "travel_date", "booking_date"),
-        STRING,
-        iso_date,
-        ("on {v}", "for {v}", "by {v}", "{v}"),
     ),
     (("time", "start_time", "at", "hour", "slot"), STRING, clock, ("at {v}", "for {v}", "from {v}", "{v}")),
     (
@@ -704,41 +701,27 @@ def pair_parameters(rng: random.Random) -> tuple[tuple[Parameter, Parameter], tu
     return (left, right), cues
 
 
-def series_parameters(rng: random.Random) -> tuple[tuple[Parameter, ...], tuple[str, ...]]:
+def series_parameters(rng: random.Random, side: Side) -> tuple[tuple[Parameter, ...], tuple[str, ...]]:
     """Two to four parameters of one kind that are said one after the other, as in "a triangle with sides 3, 4 and 5", and cues for
     all of them, with {0}, {1} and so on."""
+    words, schema, speak = rng.choice(_SERIES)
+    word = rng.choice((*words, pseudo_word(rng, side), real_word(rng, side)))
+    form = rng.choice(("{word}{number}", "{word}_{number}", "{word}_{letter}", "{nth}_{word}", "{letter}", "{axis}"))
     count = rng.choice((2, 2, 3, 3, 4))
-    word = rng.choice(
-        ("side", "point", "value", "team", "player", "city", "item", "score", pseudo_word(rng), rng.choice(WORDS))
-    )
-    numbered = rng.choice(
-        (f"{word}{{0}}", f"{word}_{{0}}", f"{word}_{{1}}", f"{{2}}_{word}", f"{word}{{3}}", "{1}", "{4}")
-    )
-    names = [numbered.format(at + 1, "abcd"[at], _ORDINALS[at], "ABCD"[at], "xyzw"[at]) for at in range(count)]
-    speak, schema = rng.choice(
-        ((_short, INTEGER), (_decimal, NUMBER), (_decimal, NUMBER), (place, STRING), (person, STRING))
-    )
-    parameters = tuple(
-        Parameter(name, dict(schema), True, ("{n} {v}", "{n} = {v}", "{n} is {v}", "with {n} {v}"), speak)
-        for name in names
-    )
+    names = [
+        form.format(word=word, number=at + 1, letter="abcd"[at], axis="xyzw"[at], nth=_ORDINALS[at])
+        for at in range(count)
+    ]
+    alone = ("{n} = {v}", "{n} is {v}", "{n}: {v}", "{n}={v}")
+    named = "{word}" in form
+    single = (*alone, "{n} {v}", "with {n} {v}") if named else alone
+    parameters = tuple(Parameter(name, dict(schema), True, single, speak) for name in names)
     places = [f"{{{at}}}" for at in range(count)]
-    all_of_them = (listed(places), listed(places), ", ".join(places), " and ".join(places), f"({', '.join(places)})")
-    cues = tuple(
-        cue.format(these, word)
-        for these in all_of_them
-        for cue in (
-            "{0}",
-            "{1}s {0}",
-            "with {1}s {0}",
-            "of {1}s {0}",
-            "the {1}s {0}",
-            "given {0}",
-            "with {0} as {1}s",
-            "for {0}",
-        )
-    )
-    return parameters, cues
+    together = (listed(places), listed(places), ", ".join(places), " and ".join(places), f"({', '.join(places)})")
+    plural = f"{word}s"
+    heads = ("{0}", "of {0}", "given {0}", "for {0}")
+    heads += ("{1} {0}", "with {1} {0}", "of {1} {0}", "the {1} {0}", "with {0} as {1}") if named else ()
+    return parameters, tuple(head.format(all_of_them, plural) for all_of_them in together for head in heads)
 
 
 _ORDINALS = ("first", "second", "third", "fourth")
@@ -752,3 +735,12 @@ def _short(rng: random.Random) -> Spoken:
 def _decimal(rng: random.Random) -> Spoken:
     value = rng.choice((rng.randint(1, 99), round(rng.uniform(0.1, 50), 1)))
     return value, str(value)
+
+
+_SERIES: tuple[tuple[tuple[str, ...], dict[str, Any], Callable[[random.Random], Spoken]], ...] = (
+    (("side", "point", "score", "item"), INTEGER, _short),
+    (("side", "value", "length", "weight"), NUMBER, _decimal),
+    (("sample", "reading", "term", "angle"), NUMBER, _decimal),
+    (("stop", "town", "station"), STRING, place),
+    (("player", "team", "member"), STRING, person),
+)

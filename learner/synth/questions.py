@@ -6,6 +6,7 @@ something else, which is what happens to agents most.
 """
 
 import random
+import re
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -16,14 +17,15 @@ from learner.synth.lexicon import Side, side_of
 from learner.synth.situations import Situation, out_of_scope, user
 from tools.likeness import content_words
 
-_SLOTS: dict[str, Callable[[random.Random], p.Spoken]] = {
-    "place": p.place,
-    "person": p.person,
-    "year": p.year,
-    "title": p.quoted,
-    "number": p.integer,
-    "day": p.day,
-    "code": p.code,
+_SLOT = re.compile(r"{(\w+)}")
+_FILLED: dict[str, Callable[[random.Random], str]] = {
+    "place": lambda rng: p.place(rng)[1],
+    "person": lambda rng: p.person(rng)[1],
+    "year": lambda rng: p.year(rng)[1],
+    "title": lambda rng: p.quoted(rng)[1],
+    "number": lambda rng: str(rng.choice((rng.randint(2, 12), rng.randint(2, 90)))),
+    "day": lambda rng: rng.choice(("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")),
+    "code": lambda rng: p.code(rng)[1],
 }
 _TRIES = 8
 
@@ -36,8 +38,8 @@ def questions(side: Side) -> tuple[str, ...]:
 
 
 def asked_elsewhere(rng: random.Random, side: Side, schemas: Sequence[dict[str, Any]]) -> Situation | None:
-    """A question that shares no word with any of the tools, to be declined; None where a tool serves any subject, or where some
-    tries find no question.
+    """A question to be declined, whose words, but for the values in it, no tool has; None where a tool serves any subject, or
+    where some tries find none.
 
     Args: schemas: of the tools that are shown, as OpenAI writes them.
     """
@@ -46,8 +48,8 @@ def asked_elsewhere(rng: random.Random, side: Side, schemas: Sequence[dict[str, 
         return None
     for _ in range(_TRIES):
         line = rng.choice(questions(side))
-        if not content_words(line) & told:
-            said = line.format(**{name: speak(rng)[1] for name, speak in _SLOTS.items()})
+        if not content_words(_SLOT.sub("", line)) & told:
+            said = _SLOT.sub(lambda slot: _FILLED[slot[1]](rng), line)
             return Situation("absent", (user(_as_typed(rng, said)),), out_of_scope())
     return None
 
@@ -58,32 +60,14 @@ def _told(schema: dict[str, Any]) -> frozenset[str]:
     return content_words(f"{function['name']} {function.get('description', '')}") - _EVERYWHERE
 
 
-_EVERYWHERE = frozenset(
-    (
-        "add",
-        "calculate",
-        "can",
-        "check",
-        "compute",
-        "create",
-        "do",
-        "find",
-        "get",
-        "give",
-        "list",
-        "search",
-        "show",
-        "tell",
-        "what",
-    )
-)
-"""They make no question about a tool."""
+_EVERYWHERE = content_words("add calculate can check compute create do find get give list search show tell what")
+"""Words that a tool and a question may share and still have nothing to do with each other."""
 
 
-_ANY_SUBJECT = frozenset(
-    ("web", "wiki", "wikipedia", "engine", "internet", "knowledge", "question", "reminder", "todo")
+_ANY_SUBJECT = content_words(
+    "web wiki wikipedia engine internet knowledge question reminder todo task note calendar appointment"
 )
-"""Words of tools that might serve a question about anything."""
+"""Words of tools that look up, or put down, whatever a request is about."""
 
 
 def _as_typed(rng: random.Random, text: str) -> str:

@@ -196,7 +196,7 @@ def _absent_tool(rng: random.Random, side: Side, toolset: Toolset) -> InventedTo
 
 
 _ASKED_ELSEWHERE = 0.35
-"""Share of requests that no tool serves; the others ask for a tool that is not there."""
+"""Chance that a request that no tool serves is one about anything; the others ask for a tool that is not there."""
 
 
 def _may_be_same(verb: str, other: str) -> bool:

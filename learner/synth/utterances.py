@@ -188,13 +188,25 @@ def _say(
     hinted: Sequence[Parameter] = (),
 ) -> str:
     if template is not None:
-        text = template.format(**{name: words for name, (_, words) in spoken.items()})
+        text = template.format(**{name: _within(template, name, words) for name, (_, words) in spoken.items()})
         return _with_values_kept(_around(rng, text), spoken)
     noun = _spoken_noun(rng, tool, toolset)
     hints = [rng.choice(_HINTS).format(n=p.words) for p in hinted]
     if noun and rng.random() < 0.4:
         return _with_values_kept(_around(rng, _noun_ask(rng, tool, noun, spoken, hints)), spoken)
     return _with_values_kept(_wrap(rng, _ask(rng, tool, noun, spoken, hints)), spoken)
+
+
+def _within(template: str, name: str, words: str) -> str:
+    """The words of a value, without marks around them where the sentence has its own."""
+    for opening, closing in _MARKS:
+        if f"{opening}{{{name}}}{closing}" in template and words[0] + words[-1] in _AROUND and len(words) > 2:
+            return words[1:-1]
+    return words
+
+
+_MARKS = ("''", '""', "[]", "()")
+_AROUND = ("''", '""', "[]")
 
 
 Lacking = tuple[Request, list[Parameter]]
@@ -372,7 +384,11 @@ def _before_noun(
     able = [
         p.name
         for p in tool.parameters
-        if p.name in spoken and p.schema.get("type") == "string" and not p.flag and len(spoken[p.name][1].split()) < 3
+        if p.name in spoken
+        and p.schema.get("type") == "string"
+        and not p.flag
+        and p.name not in tool.group  # which of them it is would be left to guess
+        and len(spoken[p.name][1].split()) < 3
     ]
     if not able:
         return None
@@ -386,7 +402,7 @@ def _ask(rng: random.Random, tool: InventedTool, noun: str | None, spoken: dict[
         bare = _before_noun(rng, tool, spoken)
         if bare is not None:
             value, rest = bare
-            head = _head(rng, tool, f"{value} {noun}")
+            head = _head(rng, tool, f"{value} {noun}", with_value=True)
             return " ".join([head, *_pieces(rng, tool, rest), *hints]).replace(" : ", ": ")
     pieces = _pieces(rng, tool, spoken) + hints
     head = _head(rng, tool, noun)
@@ -396,16 +412,19 @@ def _ask(rng: random.Random, tool: InventedTool, noun: str | None, spoken: dict[
     return " ".join([head, *pieces]).replace(" : ", ": ")
 
 
-def _head(rng: random.Random, tool: InventedTool, noun: str | None) -> str:
+def _head(rng: random.Random, tool: InventedTool, noun: str | None, *, with_value: bool = False) -> str:
+    """Args: with_value: the noun carries a value, so it must be said."""
     verb = tool.verb
     if verb in VERBS and rng.random() < 0.5:
         verb = rng.choice(VERBS[verb])
     draw = rng.random()
+    if with_value:
+        draw = max(draw, 0.06)
     if draw < 0.06 and tool.description and not tool.alias:
         return tool.description[0].lower() + tool.description[1:].rstrip(".")
     if draw < 0.1 and noun:
         return f"{noun} {tool.verb}"
-    if draw < 0.13:
+    if draw < 0.13 and not with_value:
         return tool.name
     thing = noun or tool.noun
     return f"{verb} {rng.choice(('', '', 'a ', 'the ', 'my ', 'this ', 'me a ', 'us the ', 'some '))}{thing}"
@@ -419,19 +438,26 @@ def _pieces(rng: random.Random, tool: InventedTool, spoken: dict[str, Spoken]) -
         pieces.append(rng.choice(tool.group_cues).format(*(spoken[name][1] for name in tool.group)))
         done = set(tool.group)
     types = [str(p.schema) for p in tool.parameters]
+    figures = any(p.schema.get("type") in _FIGURES for p in tool.parameters if p.name in tool.group)
     # Bare values: told apart by their type, or by the order of the signature.
     bare = rng.random() < 0.12
     for parameter in tool.parameters:
         if parameter.name in spoken and parameter.name not in done:
             alone = types.count(str(parameter.schema)) == 1
             words = spoken[parameter.name][1]
-            if bare and (len(done) or alone or parameter.schema.get("type") == "string"):
+            # one of a group, and a figure beside a group of figures, could be any of them
+            unclear = parameter.name in tool.group or (figures and parameter.schema.get("type") in _FIGURES)
+            if bare and not unclear and (len(done) or alone or parameter.schema.get("type") == "string"):
                 pieces.append(words)
             else:  # two values of one type must be told apart by their names
-                pieces.append(say(rng, parameter, words, explicit=not alone and rng.random() < 0.7))
+                explicit = not alone and rng.random() < 0.7
+                pieces.append(say(rng, parameter, words, explicit=explicit or (unclear and figures)))
     if not bare and len(pieces) > 1 and rng.random() < 0.4:
         rng.shuffle(pieces)
     return pieces
+
+
+_FIGURES = ("integer", "number", "array")
 
 
 def say(rng: random.Random, parameter: Parameter, text: str, *, explicit: bool = False) -> str:

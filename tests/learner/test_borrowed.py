@@ -108,7 +108,7 @@ def test_sentences_of_a_longer_request_that_are_about_one_call_are_requests_of_t
 def test_a_whole_request_for_several_calls_is_asked_over_its_own_tools() -> None:
     borrowed = Borrowed.of([request_for_three(), *rows_of(TRAIN[3:])], "train")
     families = [borrowed.family(random.Random(seed), situations=12) for seed in range(20)]
-    asked = [f for f in families if any(len({c.name for c in s.truth.tool_calls}) == 3 for s in f.situations)]
+    asked = [f for f in families if any(s.kind == "borrowed whole" for s in f.situations)]
     assert len(asked) > 3
     for family in asked:
         assert set(TRAIN[:3]) <= {t["function"]["name"] for t in family.schemas}
@@ -120,33 +120,57 @@ def test_a_borrowed_family_shows_as_many_tools_as_asked_for() -> None:
     assert shown == {4, 5, 6}
 
 
-def test_tools_that_are_alike_come_together_and_the_right_one_is_called() -> None:
-    names = [
-        f"find_{kind}_{noun}" for kind in ("river", "harbour") for noun in ("barge", "pilot", "lock", "crane", "bridge")
+def named(name: str, description: str = "") -> Row:
+    """A request that says the tool's name, for a tool that says so of itself."""
+    (made,) = rows_of([name])
+    made.tools[0]["function"]["description"] = description or f"Does {name}."
+    return made.model_copy(update={"prompt": ({"role": "user", "content": f"{name} Town0x for 3 days"},)})
+
+
+def test_tools_that_share_a_word_come_together_more_often_than_by_chance() -> None:
+    alike = [
+        f"find_{kind}_{noun}"
+        for kind in ("river", "harbour")
+        for noun in ("barge", "pilot", "crane", "bridge", "ferry")
     ]
-    names = [name for name in names if side_of(name) == "train"]
-    assert len(names) > 5
-    strangers = [
-        f"find_{noun}" for noun in ("kiln", "tulip", "anvil", "sled", "opera", "violin", "comet", "prune", "sonnet")
-    ]
-    borrowed = Borrowed.of(rows_of(names + strangers), "train")
-    families = [borrowed.family(random.Random(seed), situations=6, tools=(3, 3)) for seed in range(60)]
-    near = [f for f in families if sum(t["function"]["name"] in names for t in f.schemas) == 3]
-    assert len(near) > 10
-    assert any(made.kind == "borrowed execute" for family in near for made in family.situations)
+    alike = [name for name in alike if side_of(name) == "train"]
+    strangers = [f"find_{noun}" for noun in ("kiln", "tulip", "anvil", "opera", "violin", "comet", "prune", "sonnet")]
+    borrowed = Borrowed.of([named(name) for name in alike + strangers], "train")
+    families = [borrowed.family(random.Random(seed), situations=1, tools=(3, 3)) for seed in range(200)]
+    near = sum(all(t["function"]["name"] in alike for t in family.schemas) for family in families)
+    assert near > 200 * 0.25  # with eight or nine of sixteen alike, chance alone gives 0.1 to 0.15
+    assert near < 200 * 0.6
+
+
+def _declined(borrowed: Borrowed) -> set[tuple[str, str]]:
+    """Tools asked for in vain, each with one that was there."""
+    found = set()
+    for seed in range(150):
+        family = borrowed.family(random.Random(seed), situations=8, tools=(1, 2))
+        for made in family.situations:
+            wanted = made.messages[0]["content"].split()[0]
+            if made.kind == "borrowed absent" and wanted in borrowed.tools:
+                found |= {(wanted, tool["function"]["name"]) for tool in family.schemas}
+    return found
 
 
 def test_a_near_miss_is_declined_only_where_no_tool_could_stand_in() -> None:
-    names = ["find_river_barge", "find_river_lock", "find_lock", "find_canal_lock", "find_lock_river"]
-    borrowed = Borrowed.of(rows_of(names), "train")
-    for seed in range(60):
-        family = borrowed.family(random.Random(seed), situations=8, tools=(1, 2))
-        shown = {frozenset(t["function"]["name"].split("_")[1:]) for t in family.schemas}
-        for made in family.situations:
-            text = made.messages[0]["content"]
-            if made.kind == "borrowed absent" and text.startswith("find "):
-                wanted = frozenset(text.split(" in ")[0].split()[1:])
-                assert all(wanted - other and other - wanted for other in shown)
+    same = "Tells how much water a gate of the canal lets through, and when it opens."
+    told = {
+        "find_river_barge": "Says where a boat is.",
+        "find_barge_crane": "Lifts loads out of ships.",
+        "show_barge": "",
+        "canal_opening_hours": same,
+        "get_canal_gate": same,
+    }
+    borrowed = Borrowed.of([named(name, text) for name, text in told.items()], "train")
+    assert set(borrowed.tools) == set(told)
+    declined = _declined(borrowed)
+    assert ("find_river_barge", "find_barge_crane") in declined  # each is about something that the other is not
+    assert ("show_barge", "find_river_barge") not in declined
+    assert ("find_river_barge", "show_barge") not in declined
+    assert ("canal_opening_hours", "get_canal_gate") not in declined  # the descriptions say the same
+    assert ("canal_opening_hours", "show_barge") in declined
 
 
 def test_what_is_measured_on_is_never_borrowed() -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from learner.replay import replay_rows
 from learner.starter import CHAT_TEMPLATE
 from learner.synth.conversations import can_go_on
+from learner.synth.invention import invent_tool
 from learner.synth.lexicon import NOUNS_BY_SIDE, side_of
 from learner.synth.parameters import Parameter, iso_date, list_of, number, quoted, sentence, series_parameters
 from learner.synth.rows import generate_rows
@@ -22,7 +23,7 @@ from learner.synth.scenarios import Family, invent_family
 from learner.synth.sequences import together
 from learner.synth.situations import Situation
 from learner.synth.toolset import CHANCES
-from learner.synth.utterances import mistyped
+from learner.synth.utterances import lacking, mistyped
 from runtime.decision import Clarify, Execute, ToolCall, parse_decision, write_decision
 from runtime.prompt import Renderer
 from runtime.settings import STARTER_MODEL
@@ -239,19 +240,38 @@ def test_a_slip_of_the_fingers_spares_values(seed: int) -> None:
 
 @given(SEEDS)
 def test_values_that_are_said_one_after_the_other_stand_in_the_order_of_the_signature(seed: int) -> None:
-    parameters, cues = series_parameters(random.Random(seed))
+    parameters, cues = series_parameters(random.Random(seed), "train")
     assert 2 <= len({p.name for p in parameters}) == len(parameters) <= 4
     values = [f"v{at}x" for at in range(len(parameters))]
     for cue in cues:
         assert re.findall(r"v\dx", cue.format(*values)) == values
 
 
+def test_which_of_a_series_is_missing_can_be_told_from_those_that_are_named() -> None:
+    asked = 0
+    for seed in range(4000):
+        rng = random.Random(seed)
+        tool = invent_tool(rng, "train")
+        if len(tool.group) < 2 or any(cue == "{v}" for p in tool.parameters if p.name in tool.group for cue in p.cues):
+            continue
+        if not any("= {v}" in cue for p in tool.parameters if p.name in tool.group for cue in p.cues):
+            continue  # a pair, whose cues tell the two apart
+        made, missing = lacking(rng, tool) or (None, [])
+        if made is None or not {p.name for p in missing} & set(tool.group):
+            continue
+        for p in tool.parameters:
+            if p.name in tool.group and p.name in made.arguments:
+                assert p.words.lower() in made.text.lower() or p.name.lower() in made.text.lower()
+                asked += 1
+    assert asked > 20
+
+
 @given(SEEDS)
-def test_numbers_in_brackets_are_the_numbers_that_are_called_with(seed: int) -> None:
+def test_a_list_of_numbers_can_be_read_in_one_way_only(seed: int) -> None:
     values, said = list_of(number)(random.Random(seed))
-    if said.startswith("["):
-        apart = said[1:-1].split(", " if ", " in said else ",")
-        assert [float(part.replace(",", "")) for part in apart] == values
+    plain = re.sub(r"(?<![\d.,])(\d{1,3}(,\d{3})+)(?![\d,])", lambda found: found[0].replace(",", ""), said)
+    inside = said[1:-1] if said.startswith("[") else plain
+    assert [float(part) for part in re.findall(r"-?\d+(?:\.\d+)?", inside)] == values
 
 
 _DATE_FORMS = ("%Y-%m-%d", "%Y/%m/%d", "%d %B %Y", "%d %b %Y", "%B %d, %Y", "%b %d, %Y", "%B %d %Y", "%b %d %Y")
@@ -279,6 +299,14 @@ def test_a_text_with_marks_of_its_own_is_quoted_and_copied_whole(seed: int) -> N
         if re.search(r"[,:.!?&'/()]", value):
             assert said[0] == said[-1]
             assert said[0] not in value
+
+
+def test_a_value_is_not_put_in_marks_twice() -> None:
+    families = [invent_family(random.Random(seed), "train") for seed in range(200)]
+    said = [message for family in families for made in family.situations for message in made.messages]
+    messages = [message["content"] for message in said if message["role"] == "user"]
+    assert sum("'" in text or '"' in text for text in messages) > 300
+    assert not [text for text in messages if re.search(r"""''\w|""\w|"'\w[^'"]*'"|'"\w[^'"]*"'|\[\[""", text)]
 
 
 def test_nested_arguments_days_and_quantities_occur_and_are_said() -> None:

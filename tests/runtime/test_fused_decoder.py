@@ -244,14 +244,19 @@ def test_little_stays_in_memory_at_rest(fused: Counted) -> None:
 def test_room_for_long_answers_takes_no_memory_until_they_are_written(fused: Counted) -> None:
     decoder = FusedDecoder(fused, STOP, kept_at_rest=2**20)
     before = _resident()
-    decoder.admit([row(tokens(30, seed=8), limit=200_000)])
-    room = 2 * decoder._keys_LSGPD.nbytes
+    decoder.admit(
+        [row(tokens(30, seed=seed), limit=200_000) for seed in range(3)] + [row(tokens(400, seed=9), limit=3)]
+    )
+    where, room = decoder._keys_LSGPD.data_ptr(), 2 * decoder._keys_LSGPD.nbytes
     assert room > 2**28
-    assert _resident() - before < room / 8
-    moved = decoder._keys_LSGPD.data_ptr()
-    decoder.rows[0].limit = 60
+    for running in decoder.rows:
+        running.limit = 20
     finish(decoder)
-    assert decoder._keys_LSGPD.data_ptr() == moved, "what was written is small, so it stays where it is"
+    assert _resident() - before < room / 8
+    assert decoder._keys_LSGPD.data_ptr() == where, "three short rows and a longer one are little, so they stay"
+    read = fused.read_tokens
+    decoder.admit([row([*tokens(400, seed=9), 5], limit=1)])
+    assert fused.read_tokens - read < 30, "what the longer one read is still known"
 
 
 def _resident() -> int:

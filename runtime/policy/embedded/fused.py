@@ -31,7 +31,7 @@ from runtime.policy.embedded.rows import Row, choose
 MAX_PARAMETERS = 64_000_000
 """The largest model of which each adapter may have a copy."""
 _SLOTS, _PLACES = 8, 256
-"""What the cache begins with; both grow."""
+"""What the cache begins with; both grow when rows come that need more."""
 _MOST_GUESSED = 6
 """Tokens of a row that a step reads beyond the one that was given."""
 _GUESSED_AT_ONCE = 32
@@ -40,8 +40,7 @@ _TOGETHER = 4
 """Rows whose attention is computed at once: fewer are more calls, more are more padding."""
 _WORTH_SHARING = 16
 """Tokens; a shorter common beginning is read again."""
-_BYTES = 4
-"""Of a number."""
+_BYTES_OF_A_NUMBER = 4
 KEPT_AT_REST = 128 * 2**20
 """Bytes of keys and values that stay when no request runs."""
 
@@ -234,7 +233,7 @@ class FusedDecoder:
 
     def admit(self, rows: Sequence[Row]) -> list[Row]:
         longest = max(len(row.prompt_ids) + row.limit for row in rows)
-        self._grow(slots=len(self.rows) + len(rows), places=longest + _MOST_GUESSED)
+        self._grow(len(self.rows) + len(rows), longest + _MOST_GUESSED)
         for row in sorted(rows, key=lambda row: row.prompt_ids):  # neighbours share the most
             if not row.future.done():
                 self._read_prompt(row)
@@ -256,7 +255,6 @@ class FusedDecoder:
         """Reads what each row was given last, and its guess; returns the logits at all these places, (B, T, V)."""
         count, tokens = len(guesses), 1 + max(map(len, guesses))
         places_BT = self._lengths_S[:count, None] + np.arange(tokens)
-        self._grow(places=int(places_BT.max()) + 1)
         ids_BT = np.zeros((count, tokens), dtype=np.int64)
         for ids_T, row, guessed in zip(ids_BT, self.rows, guesses, strict=True):
             ids_T[: 1 + len(guessed)] = [row.token_ids[-1], *guessed]
@@ -306,7 +304,7 @@ class FusedDecoder:
 
     def _read(self, slots: slice, ids_BT: np.ndarray, places_BT: np.ndarray, *, wanted: int = 1) -> torch.Tensor:
         end = int(places_BT.max()) + 1
-        self._reached_S[slots] = np.maximum(self._reached_S[slots], end)
+        self._reached_S[slots] = np.maximum(self._reached_S[slots], places_BT.max(axis=1) + 1)
         return self._model.read(
             torch.from_numpy(ids_BT),
             torch.from_numpy(places_BT),
@@ -345,7 +343,7 @@ class FusedDecoder:
                 self._swap(slot, last)
                 self.rows[slot] = self.rows[last]
             self.rows.pop()
-        if not self.rows and self._bytes() > self._kept_at_rest:
+        if not self.rows and self._written_bytes() > self._kept_at_rest:
             self._empty()
         return ended
 
@@ -359,7 +357,7 @@ class FusedDecoder:
         for each in (self._tokens_SP, self._lengths_S, self._used_S):
             each[[a, b]] = each[[b, a]]
 
-    def _grow(self, *, slots: int = 0, places: int = 0) -> None:
+    def _grow(self, slots: int, places: int) -> None:
         """Makes room for so many."""
         had_slots, had_places = self._tokens_SP.shape
         if slots <= had_slots and places <= had_places:
@@ -381,10 +379,15 @@ class FusedDecoder:
         """Zeros, of which the system gives a page when it is first written: room for the longest answers costs nothing before."""
         model = self._model
         shape = (model.layers, slots, model.groups, places, model.head_width)
-        size = _BYTES * math.prod(shape)
-        return torch.frombuffer(mmap.mmap(-1, size), dtype=torch.float32).view(shape) if size else torch.zeros(shape)
+        size = _BYTES_OF_A_NUMBER * math.prod(shape)
+        if not size:
+            return torch.zeros(shape)
+        room = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        if hasattr(mmap, "MADV_NOHUGEPAGE"):  # of Linux: a huge page would come for a few places
+            room.madvise(mmap.MADV_NOHUGEPAGE)
+        return torch.frombuffer(room, dtype=torch.float32).view(shape)
 
-    def _bytes(self) -> int:
-        """Of keys and values, as far as they were written."""
+    def _written_bytes(self) -> int:
         model = self._model
-        return 2 * _BYTES * model.layers * model.groups * model.head_width * int(self._reached_S.sum())
+        numbers = 2 * model.layers * model.groups * model.head_width * int(self._reached_S.sum())
+        return _BYTES_OF_A_NUMBER * numbers
