@@ -67,4 +67,4 @@ faults: setup agentdojo
 	$(BIN)/python -m pytest -s tests/faults tests/injections tests/runtime/test_tenants.py $(ARGS)
 
 clean:
-	rm -rf $(VENV) .venv-vllm .venv-mcp .venv-agentdojo .venv-clients .venv-peers tests/js/node_modules .hone
+	rm -rf $(VENV) .venv-vllm .venv-mcp .venv-agentdojo .venv-clients .venv-peers tests/js/node_modules

@@ -16,6 +16,7 @@ from hone import (
     learning,
     secrets_command,
     serving,
+    settings_command,
     system_prompt_command,
     threads,
     tools_command,
@@ -37,6 +38,7 @@ app.command("serve")(serving.serve)
 app.command("learn")(learning.learn)
 app.command("demo")(demo_command.demo)
 app.add_typer(tools_command.app, name="tools")
+app.command("settings")(settings_command.settings)
 app.command("audit")(audit_command.audit)
 app.add_typer(keys_command.app, name="keys")
 app.add_typer(secrets_command.app, name="secrets")

@@ -13,11 +13,12 @@ app = typer.Typer(help="List, promote and roll back adapters.", no_args_is_help=
 HomeOption = Annotated[Path | None, typer.Option(help="Where state lives.")]
 
 
-def _plain(record: AdapterRecord) -> dict[str, object]:
+def _plain(record: AdapterRecord, reason: str | None) -> dict[str, object]:
     return {
         "name": record.name,
         "version": record.version,
         "state": record.state.value,
+        "reason": reason,
         "parent": record.parent,
         "sha256": record.sha256,
         "created_at": record.created_at.isoformat(),
@@ -27,14 +28,16 @@ def _plain(record: AdapterRecord) -> dict[str, object]:
 
 @app.command("list")
 def list_adapters(home: HomeOption = None, json: JsonOption = None) -> None:
-    """All adapters, newest last."""
+    """All adapters, newest first, and why each is in the state that it is in."""
     with open_home(home=home) as here:
-        listed = [_plain(record) for record in here.deployment.list()]
+        records = here.deployment.list()
+        last = [here.deployment.history(record.name, limit=1) for record in records]
+    listed = [_plain(record, made[0].reason if made else None) for record, made in zip(records, last, strict=True)]
     if json:
         write_json({"adapters": listed}, json)
         return
-    rows = [[a["name"], a["state"], a["parent"], str(a["sha256"])[:12], a["created_at"]] for a in listed]
-    show_table("Adapters", ("name", "state", "parent", "sha256", "created"), rows)
+    rows = [[a["name"], a["state"], a["reason"], a["parent"], str(a["sha256"])[:12], a["created_at"]] for a in listed]
+    show_table("Adapters", ("name", "state", "why", "parent", "sha256", "created"), rows)
 
 
 @app.command()

@@ -13,7 +13,7 @@ from hone.cycle import RULES_FILE, bars, judge, run_cycle
 from hone.demo.figures import as_json
 from hone.demo.figures import show as show_figures
 from hone.demo.play import Played, play
-from hone.demo.stage import city_service, hone_server, register_tools
+from hone.demo.stage import city_service, hone_server, own_database, register_tools
 from hone.demo.traffic import Visit, read_traffic
 from hone.home import Home, load_policy, load_renderer, open_home
 from hone.output import JsonOption, console, write_json
@@ -48,7 +48,7 @@ def demo(
     with city_service() as service, hone_server(home, model, port=port, service=service) as url:
         names = register_tools(url, service)
         console.print(f"hone on {url} with {len(names)} tools: {', '.join(names)}")
-        with open_home(home=home, model=model) as here:
+        with open_home(home=home, model=model, database_url=own_database(home)) as here:
             figures = asyncio.run(_run(here, url, users, settings))
         if json:
             write_json(figures, json)

@@ -15,6 +15,8 @@ from learner.row_files import read_rows
 from learner.rows import Row
 from learner.settings import LearnerSettings
 from learner.synth.rows import generate_rows
+from runtime.errors import BadSettings
+from runtime.settings import Settings
 from tools.retrieval import open_retriever
 from tools.tenancy import acting
 
@@ -33,6 +35,7 @@ def learn(
     """Verify recorded turns, train on them, and promote the adapter if it is proven better."""
     settings = LearnerSettings()
     with open_home(model=model, home=home) as here, acting(None):  # of all tenants: they share the policy
+        check_base(here.settings)
         rows = evaluation_rows(here, evaluation, settings)
 
         def tell(report: CycleReport) -> None:
@@ -47,6 +50,19 @@ def learn(
             tell(asyncio.run(cycle()))
         else:
             asyncio.run(run_forever(cycle, interval_s=settings.interval_s, on_report=tell, on_error=tell_error))
+
+
+def check_base(settings: Settings) -> None:
+    """What a candidate is made for is told by the files of its base, so they must be at hand before anything is trained.
+
+    Raises: BadSettings: the model is a name on a hub.
+    """
+    if not any(Path(settings.model).expanduser().glob("*.safetensors")):
+        raise BadSettings(
+            f"model={settings.model!r} is no folder with *.safetensors, which learning needs: download it "
+            f"(hf download {settings.model} --local-dir models/base) and give that folder to the server and to "
+            "hone learn (HONE_MODEL or --model)"
+        )
 
 
 async def _cycle(

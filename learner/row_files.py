@@ -122,7 +122,7 @@ def _parquet(path: Path) -> Iterator[tuple[int, Any]]:
         import pyarrow as arrow
         import pyarrow.parquet as parquet
     except ImportError as e:
-        raise BadRows(f"{path}: reading Parquet needs pyarrow: pip install 'hone[learn]'") from e
+        raise BadRows(f"{path}: reading Parquet needs pyarrow: pip install -e '.[learn]' in hone's folder") from e
     number = 0
     try:
         for batch in parquet.ParquetFile(path).iter_batches(batch_size=512):

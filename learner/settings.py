@@ -8,7 +8,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class SelectionSettings(_Section):
@@ -17,6 +17,7 @@ class SelectionSettings(_Section):
     min_rows: int = Field(default=16, ge=1)
     """Fewer rows than this: nothing is trained."""
     max_rows: int = Field(default=2000, ge=1)
+    """Of more, some of each class are taken."""
     max_per_thread: int = Field(default=16, ge=1)
     """Rows that one conversation may give, so that no user shapes the policy alone."""
     max_per_tool: int = Field(default=400, ge=1)
@@ -33,6 +34,7 @@ class TrainingSettings(_Section):
     max_steps: int = Field(default=60, ge=1)
     """Optimizer steps."""
     prompts_per_step: int = Field(default=8, ge=1)
+    """Groups of a step."""
     rollouts_per_prompt: int = Field(default=8, ge=2)
     """Size of a group; a group of one has no advantage."""
     demonstrate: bool = True
@@ -48,9 +50,11 @@ class TrainingSettings(_Section):
     kl_beta: float = Field(default=0.0, ge=0)
     """Weight of the KL term towards the adapter that the run began with; 0 saves the reference pass."""
     max_completion_tokens: int = Field(default=96, ge=1)
+    """Of a rollout; a longer one is cut."""
     max_prompt_tokens: int = Field(default=1024, ge=1)
     """Longer prompts are left out and counted."""
     seed: int = 0
+    """Of the adapter's first weights, the order of the rows and the rollouts."""
     threads: int | None = Field(default=None, ge=1)
     """Torch threads; None leaves torch's own choice."""
     probes: int = Field(default=4, ge=1)
@@ -69,6 +73,7 @@ class EvaluationSettings(_Section):
     resamples: int = Field(default=2000, ge=100)
     """Bootstrap resamples."""
     seed: int = 0
+    """Of the resamples."""
 
 
 class GateSettings(_Section):
@@ -81,7 +86,9 @@ class GateSettings(_Section):
     max_class_drop: float = Field(default=0.1, ge=0)
     """A class whose mean reward falls by more than this blocks, even within noise."""
     resamples: int = Field(default=4000, ge=100)
+    """Bootstrap resamples."""
     seed: int = 0
+    """Of the resamples."""
 
 
 class LearnerSettings(BaseSettings):
@@ -93,6 +100,7 @@ class LearnerSettings(BaseSettings):
         frozen=True,
         extra="forbid",
         nested_model_default_partial_update=True,
+        use_attribute_docstrings=True,
     )
 
     selection: SelectionSettings = SelectionSettings()

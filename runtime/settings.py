@@ -38,7 +38,12 @@ class Settings(BaseSettings):
     """The settings of one server process."""
 
     model_config = SettingsConfigDict(
-        env_prefix="HONE_", toml_file=CONFIG_FILE, extra="forbid", frozen=True, hide_input_in_errors=True
+        env_prefix="HONE_",
+        toml_file=CONFIG_FILE,
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+        use_attribute_docstrings=True,
     )
 
     home: Path = Path(".hone")
@@ -60,10 +65,12 @@ class Settings(BaseSettings):
     """Seconds between two looks at the deployment pointer."""
 
     host: str = "127.0.0.1"
+    """Address to bind; other machines reach it only once there are keys."""
     port: int = Field(default=8000, ge=0, le=65535)
     """0: any free one."""
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
-    """Names other than loopback under which browsers may reach the server."""
+    """Names and addresses other than loopback by which the server may be called, by browsers and programs alike; a request whose
+    `Host` is none of them is refused."""
 
     tenant: str = Field(default=DEFAULT, pattern=NAME)
     """Whose things commands on this machine are about; `shared`: the tools of all tenants."""
@@ -79,6 +86,7 @@ class Settings(BaseSettings):
     oidc_algorithms: Annotated[tuple[str, ...], NoDecode] = ("RS256", "PS256", "ES256", "EdDSA", "Ed25519")
     """That may sign them; only such as take public keys."""
     oidc_user_claim: str = "sub"
+    """Names the user in traces and approvals."""
     oidc_tenant_claim: str | None = None
     """Names the tenant, directly or by a path (`org.id`); None: all are of the default tenant."""
     oidc_role_claim: str | None = None
@@ -99,10 +107,15 @@ class Settings(BaseSettings):
     key_requests_per_minute: int | None = Field(default=None, ge=1)
     """Turns of one key, or of one user with a token, in each process; None: no bound. So with those below."""
     key_tokens_per_minute: int | None = Field(default=None, ge=1)
+    """Tokens of its turns, read and written."""
     key_concurrency: int | None = Field(default=None, ge=1)
+    """Its turns that run at a time."""
     tenant_requests_per_minute: int | None = Field(default=None, ge=1)
+    """Turns of all keys and users of a tenant."""
     tenant_tokens_per_minute: int | None = Field(default=None, ge=1)
+    """Tokens of its turns."""
     tenant_concurrency: int | None = Field(default=None, ge=1)
+    """Its turns that run at a time."""
 
     max_steps: int = Field(default=6, ge=1, le=64)
     """Rounds of tool calls in one turn."""
@@ -159,6 +172,7 @@ class Settings(BaseSettings):
     wait for a person; `*`: all. Whoever may replace a tool of that name is trusted with it."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Of hone's own lines; libraries are heard from `warning` on."""
     log_format: Literal["json", "text"] | None = None
     """One JSON object per line, for collectors, or text for people; None: text on a terminal, else JSON."""
     metrics: bool = True

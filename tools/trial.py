@@ -52,7 +52,8 @@ async def try_tool(
     if faults and arguments is None:
         return Trial(spec.name, given, None, f"what its definition names does not fit its schema: {faults[0]}")
     if spec.side_effect is not SideEffect.READ and not may_change:
-        return Trial(spec.name, given, None, f"its side effect is {spec.side_effect.value}: say that it may be called")
+        why_not = f"its side effect is {spec.side_effect.value}: say that it may be called (--yes, may_change)"
+        return Trial(spec.name, given, None, why_not)
     return Trial(spec.name, given, await runner.run(spec, given, call_id=f"test_{uuid.uuid4().hex}"))
 
 

@@ -40,6 +40,11 @@ def city_service() -> Iterator[str]:
             thread.join(5)
 
 
+def own_database(home: Path) -> str:
+    """SQLAlchemy URL of the stage's database, whichever one the environment names: its users are no traffic of the operator's."""
+    return f"sqlite:///{(home / 'hone.db').resolve()}"
+
+
 @contextlib.contextmanager
 def hone_server(home: Path, model: str, *, port: int = 0, service: str | None = None) -> Iterator[str]:
     """`hone serve` as users run it; gives its base URL once it is ready.
@@ -51,7 +56,7 @@ def hone_server(home: Path, model: str, *, port: int = 0, service: str | None = 
     log = home / "server.log"
     # its users are a script, and its tools are the demo's own
     alone = {"HONE_APPROVALS_WAIVED": "*", "HONE_TRUSTED_TOOLS": "*"}
-    environment = {**os.environ, **alone, "HONE_ALLOW_MCP_STDIO": "true"}
+    environment = {**os.environ, **alone, "HONE_ALLOW_MCP_STDIO": "true", "HONE_DATABASE_URL": own_database(home)}
     if service is not None:
         environment["HONE_ALLOWED_NETWORKS"] = httpx2.URL(service).netloc.decode()
     command = [sys.executable, "-m", "hone", "serve", "--home", str(home), "--model", model, "--port", str(port)]

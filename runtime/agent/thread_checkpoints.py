@@ -260,5 +260,7 @@ def _postgres_saver() -> Any:
     try:
         from langgraph.checkpoint.postgres import PostgresSaver
     except ImportError as e:
-        raise StoreError(f"PostgreSQL needs packages that are not here: {e}; run pip install 'hone[postgres]'") from e
+        raise StoreError(
+            f"PostgreSQL needs packages that are not here: {e}; run pip install -e '.[postgres]' in hone's folder"
+        ) from e
     return PostgresSaver

@@ -45,7 +45,7 @@ def test_one_command_leads_from_a_description_to_tools_in_service_that_were_call
     assert by_tool["find_tea"]["status"] == "ok"
     assert json.loads(by_tool["find_tea"]["result"]) == {"found": "green tea"}
     assert by_tool["get_tea"]["reason"] == "no value is known for number: give the arguments"
-    assert by_tool["order_tea"]["reason"] == "its side effect is write: say that it may be called"
+    assert by_tool["order_tea"]["reason"] == "its side effect is write: say that it may be called (--yes, may_change)"
     assert by_tool["broken"]["status"] == "failed"
     assert shop.state.orders == []
     with open_home(home=home) as here:
@@ -58,7 +58,7 @@ def test_a_tool_is_called_with_given_arguments_and_a_write_only_when_told_so(
     run(home, "import", f"{url}/openapi.json", "--base-url", url)
     assert "number" in run(home, "test", "get_tea", "--draft", "--arguments", '{"number": 3}')
     (kept,) = json.loads(run(home, "test", "order_tea", "--draft", "--json", "-"))["trials"]
-    assert kept["reason"] == "its side effect is write: say that it may be called"
+    assert kept["reason"] == "its side effect is write: say that it may be called (--yes, may_change)"
     assert shop.state.orders == []
     assert "ordered" in run(home, "test", "order_tea", "--draft", "--yes")
     assert shop.state.orders == ["tea"]
