@@ -228,13 +228,15 @@ class VllmPolicy:
 
         Raises:
             PolicyUnavailable: a server cannot be reached.
-            UnknownModel: a server does not serve the model.
+            UnknownModel: a server does not serve the model, or reads text as other tokens than `base`.
         """
         cards: list[dict[str, Any]] = []
         timeout = httpx2.Timeout(30.0, connect=CONNECT_TIMEOUT_S)
         with httpx2.Client(timeout=timeout, trust_env=False) as client:
             for url in [base_url] if isinstance(base_url, str) else base_url:
                 cards.append(_describe(client, url.rstrip("/"), cards[0]["id"] if cards else model))
+                if base is not None:
+                    _check_tokens(client, url.rstrip("/"), cards[-1]["id"], str(base))
         return cls(
             base_url,
             cards[0]["id"],
@@ -346,6 +348,31 @@ def _describe(client: httpx2.Client, url: str, model: str | None) -> dict[str, A
             return card
     served = ", ".join(card["id"] for card in bases) or "nothing"
     raise UnknownModel(f"{url} serves {served}, not {model!r}: name one that it serves")
+
+
+_PROBE = 'Wo liegt Ålesund? {"name":"find_flights","arguments":{"day":"2026-05-03"}}\n'
+"""Text that tokenizers of different models cut differently."""
+
+
+def _check_tokens(client: httpx2.Client, url: str, model: str, base: str) -> None:
+    """Prompts go out as tokens of the base: a server of another model would read other words in them, and say nothing.
+
+    Raises: UnknownModel: the two differ on a probe. A server that does not say how it reads text is taken at its word.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        response = client.post(url + "/tokenize", json={"model": model, "prompt": _PROBE, "add_special_tokens": False})
+    except httpx2.HTTPError as e:
+        raise PolicyUnavailable(_no_answer(url, e)) from e
+    if not response.is_success:
+        return
+    ours = AutoTokenizer.from_pretrained(base).encode(_PROBE, add_special_tokens=False)
+    if response.json()["tokens"] != ours:
+        raise UnknownModel(
+            f"{url} serves {model!r}, which reads text as other tokens than the base {base!r}, that prompts are rendered "
+            "with: set HONE_MODEL (--model) to the model that the server serves"
+        )
 
 
 def _require_tokens(token_ids: Sequence[int]) -> None:

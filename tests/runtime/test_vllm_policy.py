@@ -3,6 +3,7 @@
 That a real server understands it is shown by the contract suite.
 """
 
+import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
@@ -12,10 +13,11 @@ from typing import Any
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from transformers import AutoTokenizer
 
-from runtime.errors import AdapterRejected, PolicyError, PolicyUnavailable, PromptTooLong, UnknownAdapter
+from runtime.errors import AdapterRejected, PolicyError, PolicyUnavailable, PromptTooLong, UnknownAdapter, UnknownModel
 from runtime.policy.base import SamplingParams
-from runtime.policy.vllm import VllmPolicy
+from runtime.policy.vllm import _PROBE, VllmPolicy
 from tests.tiny_model import build_adapter
 
 GREEDY = SamplingParams(max_tokens=2)
@@ -33,6 +35,8 @@ class Server:
         self.fails_with: tuple[int, str] | None = None
         """Status and message of each answer to loading or completing."""
         self.takes_adapters = True
+        self.reads_as: list[int] | None = None
+        """Tokens of any text; None: it has no such route."""
 
     async def answer(self, request: web.Request) -> web.Response:
         if self.down:
@@ -41,8 +45,13 @@ class Server:
         path = request.path
         if path == "/v1/models":
             cards = [{"id": name, "root": root, "parent": "base"} for name, root in self.adapters.items()]
-            return web.json_response({"data": [{"id": "base", "root": "base", "parent": None}, *cards]})
+            return web.json_response(
+                {"data": [{"id": "base", "root": "base", "parent": None, "max_model_len": 16}, *cards]}
+            )
         body = json.loads(await request.text())
+        if path == "/tokenize":
+            missing = self.reads_as is None
+            return _error(404, "Not Found") if missing else web.json_response({"tokens": self.reads_as})
         if path.endswith("lora_adapter") and not self.takes_adapters:
             return web.json_response({"detail": "Not Found"}, status=404)
         if path == "/v1/unload_lora_adapter":
@@ -222,6 +231,20 @@ async def test_closing_twice_is_harmless_and_then_there_is_no_answer(policy: Vll
     await policy.close()
     with pytest.raises(PolicyUnavailable):
         await policy.sample([1], GREEDY)
+
+
+async def test_a_server_of_another_model_is_refused_at_the_start(servers: dict[str, Server], tiny_model: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    ours = tokenizer.encode(_PROBE, add_special_tokens=False)
+    assert tokenizer.decode(ours) == _PROBE
+    for last, fits in ((ours, True), (None, True), ([*ours[:-1], 1], False)):
+        servers["a"].reads_as, servers["b"].reads_as = ours, last
+        if fits:
+            await (await asyncio.to_thread(VllmPolicy.load, urls(servers), base=tiny_model)).close()
+            continue
+        with pytest.raises(UnknownModel, match="HONE_MODEL") as refused:
+            await asyncio.to_thread(VllmPolicy.load, urls(servers), base=tiny_model)
+        assert servers["b"].url in str(refused.value)
 
 
 def test_a_server_that_is_not_there_is_named_at_once() -> None:
