@@ -1,6 +1,8 @@
 """How commands speak: tables for people, JSON with stable keys for programs, errors on standard error."""
 
 import json
+import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,7 +16,9 @@ JsonOption = Annotated[
     typer.Option("--json", metavar="FILE", help="Write the result as JSON to FILE; - is standard output."),
 ]
 
-console = Console()
+_IN_A_FILE = 200
+"""Columns of what goes to a file or another program: rich would take 80, which no table of figures fits."""
+console = Console(width=None if sys.stdout.isatty() or os.environ.get("COLUMNS") else _IN_A_FILE)
 problems = Console(stderr=True)
 
 
