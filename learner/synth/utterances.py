@@ -418,9 +418,7 @@ def _head(rng: random.Random, tool: InventedTool, noun: str | None, *, with_valu
     if verb in VERBS and rng.random() < 0.5:
         verb = rng.choice(VERBS[verb])
     draw = rng.random()
-    if with_value:
-        draw = max(draw, 0.06)
-    if draw < 0.06 and tool.description and not tool.alias:
+    if draw < 0.06 and tool.description and not tool.alias and not with_value:
         return tool.description[0].lower() + tool.description[1:].rstrip(".")
     if draw < 0.1 and noun:
         return f"{noun} {tool.verb}"
