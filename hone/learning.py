@@ -55,13 +55,13 @@ def learn(
 def check_base(settings: Settings) -> None:
     """What a candidate is made for is told by the files of its base, so they must be at hand before anything is trained.
 
-    Raises: BadSettings: the model is a name on a hub.
+    Raises: BadSettings: the model is a name on a hub, or a folder without weights.
     """
-    if not any(Path(settings.model).expanduser().glob("*.safetensors")):
+    if not any(Path(settings.model).glob("*.safetensors")):
         raise BadSettings(
-            f"model={settings.model!r} is no folder with *.safetensors, which learning needs: download it "
-            f"(hf download {settings.model} --local-dir models/base) and give that folder to the server and to "
-            "hone learn (HONE_MODEL or --model)"
+            f"model={settings.model!r} is no folder with *.safetensors, which learning needs: download a model of a hub "
+            "(hf download NAME --local-dir models/base) and give the folder to the server and to hone learn "
+            "(HONE_MODEL or --model)"
         )
 
 

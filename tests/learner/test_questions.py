@@ -5,10 +5,11 @@ import re
 
 import pytest
 
+from hone.demo.traffic import read_traffic
 from learner.demonstration import decide
 from learner.synth.questions import asked_elsewhere, questions
 from tests.learner.case_rows import row, tool
-from tools.likeness import content_words
+from tools.likeness import content_words, share
 
 SEEDS = range(200)
 
@@ -45,6 +46,18 @@ def test_a_question_shares_no_word_with_a_tool_by_name_or_description() -> None:
 @pytest.mark.parametrize("name", ["search_web", "lookUpWiki", "ask_question", "add_reminder"])
 def test_no_question_is_declined_where_a_tool_serves_any_subject(name: str) -> None:
     assert asked_elsewhere(random.Random(1), "train", [about("book_barge"), about(name)]) is None
+
+
+def test_no_question_is_nearly_a_sentence_of_the_demo() -> None:
+    said = {visit.opening: content_words(visit.opening) for visit in read_traffic()}
+    near = [
+        (line, opening)
+        for line in (*questions("train"), *questions("eval"))
+        for opening, words in said.items()
+        if share(words, content_words(line)) > 0.5
+    ]
+    assert len(said) > 1000
+    assert not near
 
 
 def test_questions_of_the_evaluation_are_never_trained_on() -> None:
