@@ -32,17 +32,18 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch.multiprocessing.spawn import spawn
 from torch.utils.data import DataLoader, IterableDataset
 
 from learner.branched import Branches, use_branched_attention
 from learner.loss_curve import draw_loss
 from learner.row_files import read_rows
-from learner.starter import SIZES, VOCABULARY, build_model, train_tokenizer
+from learner.starter import SIZES, build_model, train_tokenizer
 from learner.synth.borrowed import Borrowed
 from learner.synth.packing import IGNORED, Batch, Layout, packed_batches
 from learner.synth.scenarios import invent_family
+from learner.vocabulary import begun_embeddings, frequent_words, with_words
 from runtime.decision import write_decision
 from runtime.prompt import Renderer
 
@@ -70,6 +71,11 @@ class _Batches(IterableDataset):
         yield from packed_batches(renderer, borrowed=Borrowed.of(rows, "train") if rows else None, **self._where)
 
 
+_LEAST = 2e-5
+"""Of a gradient, for AdamW to make a whole step of it. A word that a batch does not write has one of about 1e-6: as a whole step,
+each time, it would drive the embeddings of rare words away from where the layers can copy them."""
+
+
 class Trainer:
     """Model, optimisers and one step."""
 
@@ -86,7 +92,7 @@ class Trainer:
             torch.optim.Muon(
                 matrices, lr=arguments.lr, momentum=0.95, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"
             ),
-            torch.optim.AdamW(others, lr=arguments.lr, betas=(0.9, 0.95), weight_decay=0.0, fused=True),
+            torch.optim.AdamW(others, lr=arguments.lr, betas=(0.9, 0.95), eps=_LEAST, weight_decay=0.0, fused=True),
         ]
         self.lr = arguments.lr
         self.device = next(model.parameters()).device
@@ -126,10 +132,12 @@ class Trainer:
             gradient.copy_(mean.view_as(gradient))
 
 
-def copy_batch(generator: torch.Generator, rows: int, length: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def copy_batch(
+    generator: torch.Generator, rows: int, length: int, vocabulary: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Random tokens whose second half repeats the first; the loss is on the second half. [B, T] each: ids, positions, targets."""
     half = length // 2
-    first = torch.randint(300, VOCABULARY - 2, (rows, half), generator=generator)
+    first = torch.randint(300, vocabulary - 2, (rows, half), generator=generator)
     ids = torch.cat([first, first], 1)
     targets = torch.full_like(ids, IGNORED)
     targets[:, half - 1 : -1] = ids[:, half:]
@@ -141,12 +149,33 @@ def share_of_lr(step: int, arguments: argparse.Namespace) -> float:
     return warm * min(1.0, max(0.0, (arguments.steps - step) / max(1, arguments.decay)))
 
 
-def prepare_tokenizer(run: Path, seed: int, init: Path | None) -> Renderer:
-    folder = run / "tokenizer"
-    if not (folder / "tokenizer.json").exists():
-        tokenizer = Renderer.load(init).tokenizer if init else train_tokenizer(tokenizer_texts(seed))
-        tokenizer.save_pretrained(folder)
-    return Renderer.load(folder)
+BEGUN = "begun.safetensors"
+"""In a run's folder: the weights that it began with."""
+
+
+def prepare(arguments: argparse.Namespace) -> None:
+    """Writes the tokenizer and the weights to begin with into the run's folder, unless they are there.
+
+    Both are those of `--init`, or new; with a token for every frequent word, whose embedding begins by what it means.
+    """
+    run, init, size = arguments.run, arguments.init, arguments.size
+    if (run / BEGUN).exists():
+        return
+    before = Renderer.load(init).tokenizer if init else train_tokenizer(tokenizer_texts(arguments.seed))
+    tokenizer = with_words(before, frequent_words())
+    torch.manual_seed(arguments.seed)
+    model = build_model(size, tokenizer)
+    weights = load_file(init / "model.safetensors") if init else dict(model.state_dict())
+    tokens, known = tokenizer.get_vocab(), (before if init else tokenizer).get_vocab()
+    if tokens != known or not init:
+        weights[_EMBEDDINGS] = begun_embeddings(known, weights[_EMBEDDINGS].float(), tokens)
+    model.load_state_dict(weights, strict=False)  # a file has tied weights once
+    tokenizer.save_pretrained(run / "tokenizer")
+    model.config.save_pretrained(run / "tokenizer")  # by which a tokenizer is loaded as it will be served
+    save_file({name: weight.contiguous() for name, weight in model.named_parameters()}, run / BEGUN)
+
+
+_EMBEDDINGS = "model.embed_tokens.weight"
 
 
 def save_checkpoint(run: Path, trainer: Trainer, step: int, family: int) -> None:
@@ -172,14 +201,14 @@ def load_checkpoint(run: Path, trainer: Trainer) -> tuple[int, int]:
     return state["step"], state["family"]
 
 
-def export(model: Any, renderer: Renderer, out: Path, *, init: Path | None = None, keep: float = 0.0) -> None:
+def export(model: Any, renderer: Renderer, out: Path, *, begun: Path | None = None, keep: float = 0.0) -> None:
     """Writes the folder that serving loads: bfloat16 safetensors, tokenizer, chat template.
 
-    Args: keep: the share that the weights of `init` have in it.
+    Args: keep: the share in it of the weights that the run began with, in the file `begun`.
     """
     finished = copy.deepcopy(model).to(torch.bfloat16)
-    if init and keep:
-        before = load_file(init / "model.safetensors")
+    if begun and keep:
+        before = load_file(begun)
         with torch.no_grad():
             for name, weight in finished.named_parameters():
                 weight.copy_((1 - keep) * weight.float() + keep * before[name].float())
@@ -190,7 +219,7 @@ def export(model: Any, renderer: Renderer, out: Path, *, init: Path | None = Non
 def train(arguments: argparse.Namespace) -> None:
     """The whole run, in as many processes as asked for."""
     arguments.run.mkdir(parents=True, exist_ok=True)
-    prepare_tokenizer(arguments.run, arguments.seed, arguments.init)
+    prepare(arguments)
     if arguments.processes == 1:
         _train_in_process(0, arguments)
         return
@@ -220,16 +249,16 @@ def _train_in_process(rank: int, arguments: argparse.Namespace) -> None:
         torch.set_num_threads(arguments.threads)
     renderer = Renderer.load(arguments.run / "tokenizer")
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    trainer = Trainer(build_model(arguments.size, renderer.tokenizer).to(device), arguments)
-    if arguments.init:
-        trainer.model.load_state_dict(load_file(arguments.init / "model.safetensors"), strict=False)
+    model = build_model(arguments.size, renderer.tokenizer)
+    model.load_state_dict(load_file(arguments.run / BEGUN), strict=False)
+    trainer = Trainer(model.to(device), arguments)
     step, family = load_checkpoint(arguments.run, trainer)
     if rank == 0:
         print(f"{sum(p.numel() for p in trainer.model.parameters()):,} parameters, from step {step}", flush=True)
     step = _copy_stage(trainer, arguments, step)
     _decision_stage(trainer, renderer, arguments, step, family, rank)
     if rank == 0:
-        export(trainer.model, renderer, arguments.out, init=arguments.init, keep=arguments.keep)
+        export(trainer.model, renderer, arguments.out, begun=arguments.run / BEGUN, keep=arguments.keep)
         print(f"written to {arguments.out}", flush=True)
     if dist.is_initialized():
         dist.destroy_process_group()
@@ -238,7 +267,9 @@ def _train_in_process(rank: int, arguments: argparse.Namespace) -> None:
 def _copy_stage(trainer: Trainer, arguments: argparse.Namespace, step: int) -> int:
     while step < (0 if arguments.init else arguments.copy_steps):
         generator = torch.Generator().manual_seed(arguments.seed * 1_000_003 + step)
-        ids, positions, targets = (t.to(trainer.device) for t in copy_batch(generator, 64, 96))
+        ids, positions, targets = (
+            t.to(trainer.device) for t in copy_batch(generator, 64, 96, trainer.model.config.vocab_size)
+        )
         branches = Branches.of(torch.zeros_like(ids), prefix=ids.shape[1], slot=0)
         loss = trainer.step(ids, positions, branches, targets, share_of_lr(step, arguments))
         if step % 20 == 0:

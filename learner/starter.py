@@ -10,7 +10,8 @@ from typing import Any
 
 from runtime.decision import CALL_CLOSE, CALL_OPEN, RESERVED_TOOLS
 
-VOCABULARY = 4096
+PIECES = 4096
+"""Tokens that are learnt from texts; whole words come on top (`learner.vocabulary`)."""
 TURN_START, TURN_END, PAD = "<|im_start|>", "<|im_end|>", "<|endoftext|>"
 
 _WORDS = r"\p{Lu}?\p{Ll}+|\p{Lu}+|\p{L}|\p{N}|[^\S\n]|\n|[^\s\p{L}\p{N}]+"
@@ -52,7 +53,6 @@ CHAT_TEMPLATE = (
 def train_tokenizer(texts: Iterable[str]) -> Any:
     """A byte-level BPE over words, spaces, digits and punctuation runs; returns a PreTrainedTokenizerFast."""
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
 
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.Sequence(
@@ -64,7 +64,7 @@ def train_tokenizer(texts: Iterable[str]) -> Any:
     bpe.decoder = decoders.ByteLevel()
     special = [PAD, TURN_START, TURN_END]
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY - 2,
+        vocab_size=PIECES - 2,
         special_tokens=special,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
@@ -72,8 +72,15 @@ def train_tokenizer(texts: Iterable[str]) -> Any:
     bpe.train_from_iterator(texts, trainer)
     # Ordinary, not special: what decodes with skip_special_tokens must still see them.
     bpe.add_tokens([AddedToken(CALL_OPEN, normalized=False), AddedToken(CALL_CLOSE, normalized=False)])
+    return as_pretrained(bpe)
+
+
+def as_pretrained(tokenizer: Any) -> Any:
+    """A `tokenizers.Tokenizer` with the starter's control tokens as a PreTrainedTokenizerFast that renders its chat template."""
+    from transformers import PreTrainedTokenizerFast
+
     return PreTrainedTokenizerFast(
-        tokenizer_object=bpe,
+        tokenizer_object=tokenizer,
         eos_token=TURN_END,
         pad_token=PAD,
         additional_special_tokens=[TURN_START],
@@ -115,7 +122,7 @@ def build_model(size: str, tokenizer: Any) -> Any:
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
     config = Qwen2Config(
-        vocab_size=VOCABULARY,
+        vocab_size=len(tokenizer),
         max_position_embeddings=CONTEXT,
         tie_word_embeddings=True,
         bos_token_id=None,

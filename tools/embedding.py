@@ -51,6 +51,14 @@ class MiniLm:
         return found
 
     @property
+    def words(self) -> tuple[str, ...]:
+        """The whole words among its tokens, in small letters, the most frequent in books and encyclopedias first."""
+        vocabulary = self._loaded[0].get_vocab()
+        return tuple(
+            word for word in sorted(vocabulary, key=vocabulary.__getitem__) if word.isascii() and word.isalpha()
+        )
+
+    @property
     def _loaded(self) -> tuple[Any, "_Encoder"]:
         with self._gate:
             return self._opened

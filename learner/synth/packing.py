@@ -19,6 +19,7 @@ import numpy as np
 from learner.starter import CONTEXT, TURN_START
 from learner.synth.borrowed import Borrowed
 from learner.synth.parameters import word
+from learner.synth.renaming import otherwise_named
 from learner.synth.scenarios import LONG_WEIGHTS, Family, invent_family
 from learner.synth.situations import Situation
 from runtime.decision import Answer, Decision, Execute, ToolCall, write_decision
@@ -227,7 +228,16 @@ def packed_batches(
         )
 
 
+_RENAMED = 0.4
+"""Share of families whose tools are called otherwise than people speak of them."""
+
+
 def _family(rng: random.Random, layout: Layout, borrowed: Borrowed | None) -> Family:
+    family = _drawn(rng, layout, borrowed)
+    return otherwise_named(rng, family) if rng.random() < _RENAMED else family
+
+
+def _drawn(rng: random.Random, layout: Layout, borrowed: Borrowed | None) -> Family:
     count = 8 * layout.slots
     if borrowed is not None and rng.random() < BORROWED_SHARE:
         return borrowed.family(rng, situations=count, tools=layout.tools, long=layout.long)

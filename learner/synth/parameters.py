@@ -8,6 +8,8 @@ import random
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from learner.synth.lexicon import (
@@ -153,6 +155,8 @@ def code(rng: random.Random) -> Spoken:
     if rng.random() < 0.12:
         text = "".join(rng.choice(_ALPHANUMERIC) for _ in range(rng.randint(6, 12)))
         return text, text
+    if rng.random() < 0.08:
+        return sequence(rng)
     letters = "".join(rng.choice("ABCDEFGHKLMNPRSTUVWXYZ") for _ in range(rng.randint(1, 3)))
     digits = "".join(rng.choice("0123456789") for _ in range(rng.randint(2, 5)))
     text = rng.choice((f"{letters}-{digits}", f"{letters}{digits}", digits, f"{digits}{letters}"))
@@ -160,6 +164,13 @@ def code(rng: random.Random) -> Spoken:
 
 
 _ALPHANUMERIC = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+
+
+def sequence(rng: random.Random) -> Spoken:
+    """Long, of few signs, so that each stands in many places: what is copied is easily lost track of."""
+    signs = rng.choice(("ACGT", "ACGU", "01", "0123456789", "0123456789abcdef", "ABCDEF0123456789"))
+    text = "".join(rng.choice(signs) for _ in range(rng.randint(8, 22)))
+    return text, text
 
 
 def locator(rng: random.Random) -> Spoken:
@@ -245,6 +256,15 @@ def money(rng: random.Random) -> Spoken:
     return value, rng.choice(("", "", "$", "€")) + text
 
 
+def fraction(rng: random.Random) -> Spoken:
+    """A rate, a share or a chance, of 1: most often said in percent."""
+    percent = rng.choice(
+        (rng.randint(1, 99), rng.randint(1, 20), 5 * rng.randint(1, 19), round(rng.uniform(0.2, 15), 1))
+    )
+    value = round(percent / 100, 6)
+    return value, rng.choice((f"{percent}%", f"{percent}%", f"{percent}%", f"{percent} percent", f"{value}"))
+
+
 def iso_date(rng: random.Random) -> Spoken:
     year = rng.randint(2024, 2028) if rng.random() < 0.8 else rng.randint(1930, 2023)
     month, day = rng.randint(1, 12), rng.randint(1, 28)
@@ -324,7 +344,7 @@ def join_spoken(items: list[str], rng: random.Random) -> str:
 
 def list_of(speak: Callable[[random.Random], Spoken]) -> Callable[[random.Random], Spoken]:
     def spoken(rng: random.Random) -> Spoken:
-        pairs = [speak(rng) for _ in range(rng.choice((1, 2, 2, 3, 3, 4, 5)))]
+        pairs = [speak(rng) for _ in range(rng.choice((1, 2, 2, 2, 3, 3, 3, 4, 5, 6, 8)))]
         # among others a thousand is written as it is: its comma would be taken for the list's
         said = [text.replace(",", "") if len(pairs) > 1 else text for _, text in pairs]
         return [value for value, _ in pairs], join_spoken(said, rng)
@@ -492,6 +512,27 @@ KINDS: tuple[Kind, ...] = (
         number,
         ("of {v}", "{v}", "for {v}", "{n} {v}", "at {v}"),
     ),
+    (
+        (
+            "rate",
+            "interest_rate",
+            "annual_rate",
+            "growth_rate",
+            "discount_rate",
+            "tax_rate",
+            "annual_return",
+            "rate_of_return",
+            "inflation",
+            "probability",
+            "confidence_level",
+            "efficiency",
+            "yield",
+            "share",
+        ),
+        NUMBER,
+        fraction,
+        ("at {v}", "of {v}", "{v} {n}", "with {v}", "{n} {v}", "a {n} of {v}", "{v}"),
+    ),
     (("amount", "price", "budget", "total"), NUMBER, money, ("of {v}", "{v}", "for {v}", "{n} {v}", "at {v}")),
     (
         ("date", "day", "due", "start_date", "deadline", "departure", "check_in", "birthday", "when"),
@@ -511,6 +552,12 @@ KINDS: tuple[Kind, ...] = (
         {"type": "array", "items": STRING},
         list_of(lambda rng: (lambda w: (w, w))(word(rng))),
         ("{v}", "with {v}", "{n} {v}", "for {v}", "of {v}"),
+    ),
+    (
+        ("teams", "parties", "players", "people", "participants", "rivals", "suspects", "guests"),
+        {"type": "array", "items": STRING},
+        list_of(person),
+        ("between {v}", "{v}", "for {v}", "of {v}", "with {v}"),
     ),
     (
         ("numbers", "values", "scores", "prices", "samples", "data", "readings", "weights"),
@@ -534,10 +581,30 @@ PAIRS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 )
 
 
+_THINGS = 0.25
+"""Share of familiar parameters whose values are things of one kind, told by what they mean ("Thai", "vegan")."""
+
+
+@cache
+def things() -> tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]:
+    """Kinds of things: what a parameter for them is called, and some of them; written by hand in `things.txt`."""
+    lines = Path(__file__).with_name("things.txt").read_text(encoding="ascii").splitlines()
+    parted = (line.split(": ") for line in lines)
+    return tuple((tuple(names.split(", ")), tuple(known.split(", "))) for names, known in parted)
+
+
+def _thing(rng: random.Random) -> Kind:
+    names, known = rng.choice(things())
+    if rng.random() < 0.12:
+        several = list_of(choose(known))
+        return tuple(f"{name}s" for name in names), {"type": "array", "items": STRING}, several, ("{v}", "with {v}")
+    return names, STRING, choose(known), ("{v}", "{v}", "{v}", "in {v}", "for {v}", "with {v}", "of {v}")
+
+
 def plain_parameter(rng: random.Random, required: bool, taken: set[str]) -> Parameter:
     """A parameter of a familiar kind, under one of its usual names."""
     while True:
-        names, schema, speak, cues = rng.choice(KINDS)
+        names, schema, speak, cues = _thing(rng) if rng.random() < _THINGS else rng.choice(KINDS)
         name = rng.choice(names)
         if name not in taken:
             return Parameter(name, dict(schema), required, (*cues, *cues, *EXPLICIT), speak)

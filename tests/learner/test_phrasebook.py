@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hone.demo.traffic import read_traffic
 from learner.synth import utterances
 from learner.synth.lexicon import Side
+from learner.synth.parameters import fraction
 from learner.synth.phrasebook import entries, written_tool
 
 SEEDS = st.integers(0, 1_000_000)
@@ -72,3 +73,27 @@ def test_every_written_request_says_what_it_is_filed_under(side: Side) -> None:
 
 def _said(text: str) -> set[str]:
     return set(re.findall(r"\{(\w+)\}", text))
+
+
+def test_a_rate_that_is_said_in_percent_is_called_as_a_part_of_one() -> None:
+    seen = 0
+    for seed in range(3000):
+        rng = random.Random(seed)
+        tool = written_tool(rng, "train")
+        rates = [parameter.name for parameter in tool.parameters if parameter.speak is fraction]
+        made = utterances.complete(rng, tool) if rates else None
+        assert made is None or not re.search(r"%\s*(%|percent)|percent\s*(%|percent)", made.text)
+        for name in rates:
+            value = made.arguments.get(name) if made else None
+            if made and value is not None:
+                seen += 1
+                assert 0 < value < 1
+                assert re.search(rf"{value}\b|(?<![\d.]){100 * value:.6g}(\.0)? ?(%|percent)", made.text), made.text
+    assert seen > 30
+
+
+def test_a_percentage_stays_what_is_said() -> None:
+    tools = [written_tool(random.Random(seed), "train") for seed in range(3000)]
+    percentages = [p for tool in tools for p in tool.parameters if p.name.endswith(("percent", "pct"))]
+    assert len(percentages) > 20
+    assert all(p.speak is not fraction for p in percentages)

@@ -98,7 +98,7 @@ def test_a_finished_model_keeps_as_much_of_the_one_before_as_is_said(tmp_path: P
     torch.manual_seed(0)
     trained = build_model("starter", renderer.tokenizer)
     for keep in (0.0, 0.5, 1.0):
-        export(trained, renderer, tmp_path / str(keep), init=init, keep=keep)
+        export(trained, renderer, tmp_path / str(keep), begun=init / "model.safetensors", keep=keep)
     before, after, half, same = (
         load_file(folder / "model.safetensors") for folder in (init, *(tmp_path / s for s in ("0.0", "0.5", "1.0")))
     )

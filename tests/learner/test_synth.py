@@ -17,7 +17,18 @@ from learner.starter import CHAT_TEMPLATE
 from learner.synth.conversations import can_go_on
 from learner.synth.invention import invent_tool
 from learner.synth.lexicon import NOUNS_BY_SIDE, side_of
-from learner.synth.parameters import Parameter, iso_date, list_of, number, quoted, sentence, series_parameters
+from learner.synth.parameters import (
+    Parameter,
+    fraction,
+    iso_date,
+    list_of,
+    number,
+    plain_parameter,
+    quoted,
+    sentence,
+    series_parameters,
+    things,
+)
 from learner.synth.rows import generate_rows
 from learner.synth.scenarios import Family, invent_family
 from learner.synth.sequences import together
@@ -331,3 +342,23 @@ def test_the_template_shows_the_fields_of_objects() -> None:
     shown = Renderer.load(STARTER_MODEL).render([{"role": "user", "content": "hi"}], [tool]).text
     assert "send(to?:{street*:string} all?:[{street*:string}]) Sends" in shown
     assert (STARTER_MODEL / "chat_template.jinja").read_text() == CHAT_TEMPLATE
+
+
+def test_things_of_many_kinds_are_a_share_of_what_is_said() -> None:
+    kinds = things()
+    assert len(kinds) > 60
+    for names, known in kinds:
+        assert len(set(known)) == len(known) >= 4
+        assert all(name.isidentifier() for name in names)
+        assert all(thing.strip() == thing != "" for thing in known)
+    drawn = [plain_parameter(random.Random(seed), True, set()).speak(random.Random(0))[0] for seed in range(400)]
+    every = {thing for _, known in kinds for thing in known}
+    assert 0.1 < sum(isinstance(value, str) and value in every for value in drawn) / len(drawn) < 0.4
+
+
+@given(st.integers(0, 1_000_000))
+def test_a_rate_is_a_part_of_one_however_it_is_said(seed: int) -> None:
+    value, text = fraction(random.Random(seed))
+    assert 0 < value < 1
+    amount = float(re.sub(r"%| percent", "", text))
+    assert value == pytest.approx(amount if text == str(value) else amount / 100)

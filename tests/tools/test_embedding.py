@@ -41,3 +41,10 @@ def test_a_text_means_the_same_in_any_company(exact: bool, apart: float) -> None
     together = embedder.embed([*TEXTS, *(f"text {n}" for n in range(50))])
     np.testing.assert_allclose(together[2], embedder.embed([TEXTS[2]])[0], atol=apart)
     assert embedder.embed([]).shape == (0, 384)
+
+
+def test_the_words_that_it_knows_whole_come_in_the_order_of_their_frequency(embedder: MiniLm) -> None:
+    words = embedder.words
+    assert len(words) == len(set(words)) > 20_000
+    assert all(word.isascii() and word.isalpha() and word.islower() for word in words)
+    assert words.index("the") < words.index("house") < words.index("thyroid")
