@@ -53,7 +53,11 @@ velocity acceleration force energy power pressure temperature distance mean medi
 row column horizontal vertical english french german spanish italian chinese japanese russian mandarin latin greek dog cat horse
 cow pig sheep bird fish rabbit heavier lighter darker brighter stronger weaker safer fake real same different similar opposite
 expensive cheap rich poor full empty alive dead birth death human animal because although however therefore also too credit debit
-asset liability income expense debt savings deposit withdraw withdrawal
+asset liability income expense debt savings deposit withdraw withdrawal visible hidden safe dangerous danger strong weak thick
+thin legal illegal clean dirty loud quiet junior senior hard easy remember forget health illness forward behind able unable can
+could should would must might shall will was were is are be been has have had does did do available requested face nose tax
+revenue amount total age younger net network air gas size bigger smaller larger translator novel language vehicle couldn wouldn
+shouldn wasn weren isn aren doesn didn don hasn haven hadn mustn ain needn
 """
 _APART = frozenset(_TOLD_APART.split())
 

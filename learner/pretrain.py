@@ -161,6 +161,10 @@ def prepare(arguments: argparse.Namespace) -> None:
     run, init, size = arguments.run, arguments.init, arguments.size
     if (run / BEGUN).exists():
         return
+    if (run / "checkpoint.pt").exists():
+        raise FileNotFoundError(
+            f"{run} has a checkpoint and no {BEGUN}, which an earlier version did not write: name another --run"
+        )
     before = Renderer.load(init).tokenizer if init else train_tokenizer(tokenizer_texts(arguments.seed))
     tokenizer = with_words(before, frequent_words())
     torch.manual_seed(arguments.seed)
@@ -172,7 +176,9 @@ def prepare(arguments: argparse.Namespace) -> None:
     model.load_state_dict(weights, strict=False)  # a file has tied weights once
     tokenizer.save_pretrained(run / "tokenizer")
     model.config.save_pretrained(run / "tokenizer")  # by which a tokenizer is loaded as it will be served
-    save_file({name: weight.contiguous() for name, weight in model.named_parameters()}, run / BEGUN)
+    temporary = run / "begun.tmp"
+    save_file({name: weight.contiguous() for name, weight in model.named_parameters()}, temporary)
+    temporary.replace(run / BEGUN)
 
 
 _EMBEDDINGS = "model.embed_tokens.weight"

@@ -106,11 +106,12 @@ def begun_embeddings(known: Mapping[str, int], embeddings: torch.Tensor, tokens:
     Args:
         known: numbers of the tokens of `embeddings`.
         embeddings: [V, D]
-        tokens: numbers of the tokens of the new vocabulary, 0 to W - 1; those not in `known` are words.
+        tokens: numbers of the tokens of the new vocabulary, 0 to W - 1; those not in `known` are words, or pieces on the way
+            to them, which count as words. What is known already moves each time that others join.
 
     Returns: [W, D]
     """
-    found = torch.empty(len(tokens), embeddings.shape[1])
+    found = embeddings.mean(0).repeat(len(tokens), 1)
     for token, number in tokens.items():
         if token in known:
             found[number] = embeddings[known[token]]
@@ -153,6 +154,6 @@ def _by_meaning(words: Sequence[str], width: int) -> torch.Tensor:
     vectors = vectors - vectors.mean(0)
     directions = torch.linalg.svd(vectors, full_matrices=False).Vh[:width]
     turned = torch.linalg.qr(torch.randn(width, width, generator=torch.Generator().manual_seed(0))).Q
-    places = vectors @ directions.T @ turned
+    places = vectors @ directions.T @ turned[: len(directions)]  # of a wider model some directions stay free
     at = {word: number for number, word in enumerate(small)}
     return places[[at[word.lower()] for word in words]] / places.norm(dim=1).mean()

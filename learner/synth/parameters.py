@@ -334,7 +334,8 @@ def join_spoken(items: list[str], rng: random.Random) -> str:
     if draw < 0.45:
         return listed(items)
     if draw < 0.8:
-        return (", " if draw < 0.7 else " ").join(items)
+        is_parted = draw < 0.7 or any(" " in item for item in items)
+        return (", " if is_parted else " ").join(items)
     if draw < 0.86:  # "15,223" would be one number
         return ("," if not any(re.match(r"\d{3}(?!\d)", item) for item in items[1:]) else ", ").join(items)
     joint = rng.choice((", ", ","))
@@ -593,11 +594,17 @@ def things() -> tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]:
     return tuple((tuple(names.split(", ")), tuple(known.split(", "))) for names, known in parted)
 
 
+def _plural(name: str) -> str:
+    if name.endswith("s"):
+        return name
+    return f"{name[:-1]}ies" if name.endswith("y") and name[-2] not in "aeiou" else f"{name}s"
+
+
 def _thing(rng: random.Random) -> Kind:
     names, known = rng.choice(things())
     if rng.random() < 0.12:
         several = list_of(choose(known))
-        return tuple(f"{name}s" for name in names), {"type": "array", "items": STRING}, several, ("{v}", "with {v}")
+        return tuple(map(_plural, names)), {"type": "array", "items": STRING}, several, ("{v}", "with {v}")
     return names, STRING, choose(known), ("{v}", "{v}", "{v}", "in {v}", "for {v}", "with {v}", "of {v}")
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from learner.synth.parameters import split_name
 from learner.synth.scenarios import Family
-from learner.synth.situations import Situation
+from learner.synth.situations import Situation, question_about
 from runtime.decision import Clarify, Decision, Execute, MissingParameter, ToolCall
 
 NEAR_WORDS = Path(__file__).with_name("near_words.txt")
@@ -51,6 +51,7 @@ def otherwise_named(rng: random.Random, family: Family) -> Family:
 
     return replace(
         family,
+        tools=(),  # as they were invented they are not shown any more
         schemas=tuple(_of_schema(schema, rename) for schema in family.schemas),
         situations=tuple(_of_situation(situation, rename) for situation in family.situations),
     )
@@ -129,9 +130,6 @@ def _of_decision(decision: Decision, rename: _Rename) -> Decision:
         return decision.model_copy(update={"calls": calls})
     if not isinstance(decision, Clarify):
         return decision
-    question, missing = decision.question, []
-    for lacks in decision.missing:
-        named = MissingParameter(tool=rename(lacks.tool), parameter=rename(lacks.parameter))
-        question = question.replace(split_name(lacks.parameter), split_name(named.parameter))
-        missing.append(named)
-    return decision.model_copy(update={"question": question, "missing": tuple(missing)})
+    missing = tuple(MissingParameter(tool=rename(m.tool), parameter=rename(m.parameter)) for m in decision.missing)
+    question = question_about([split_name(lacks.parameter) for lacks in missing])
+    return decision.model_copy(update={"question": question, "missing": missing})

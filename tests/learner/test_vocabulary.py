@@ -100,3 +100,10 @@ def test_pieces_that_are_no_words_keep_their_embeddings(pieces: Any, tokenizer: 
     begun = begun_embeddings(known, before, tokens)
     for token in ("<|im_end|>", "</tool_call>", "_", "7", "Ġ"):
         assert torch.equal(begun[tokens[token]], before[known[token]])
+
+
+def test_a_model_wider_than_the_sentence_model_begins_too(pieces: Any, tokenizer: Any) -> None:
+    before = torch.randn(len(pieces), 512, generator=torch.Generator().manual_seed(1))
+    begun = begun_embeddings(pieces.get_vocab(), before, tokenizer.get_vocab())
+    assert begun.shape == (len(tokenizer), 512)
+    assert torch.isfinite(begun).all()
