@@ -101,11 +101,11 @@ SIZES: dict[str, dict[str, Any]] = {
         "num_key_value_heads": 6,
     },
     "starter-plus": {
-        "hidden_size": 512,
-        "num_hidden_layers": 12,
+        "hidden_size": 448,
+        "num_hidden_layers": 11,
         "intermediate_size": 768,
-        "num_attention_heads": 8,
-        "num_key_value_heads": 8,
+        "num_attention_heads": 7,
+        "num_key_value_heads": 7,
     },
     "tiny": {
         "hidden_size": 128,
