@@ -21,7 +21,6 @@ import json
 import math
 import multiprocessing
 import os
-import random
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -32,32 +31,18 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch.multiprocessing.spawn import spawn
 from torch.utils.data import DataLoader, IterableDataset
 
+from learner.beginning import BEGUN, begin
 from learner.branched import Branches, use_branched_attention
 from learner.loss_curve import draw_loss
 from learner.row_files import read_rows
-from learner.starter import SIZES, build_model, train_tokenizer
+from learner.starter import SIZES, build_model
 from learner.synth.borrowed import Borrowed
 from learner.synth.packing import IGNORED, Batch, Layout, packed_batches
-from learner.synth.scenarios import invent_family
-from learner.vocabulary import begun_embeddings, frequent_words, with_words
-from runtime.decision import write_decision
 from runtime.prompt import Renderer
-
-
-def tokenizer_texts(seed: int, families: int = 8000) -> Iterator[str]:
-    """The tokenizer learns from the mixture that the model will read."""
-    for index in range(families):
-        family = invent_family(random.Random(f"{seed}/tokenizer/{index}"), "train", situations=4)
-        for tool in family.schemas:
-            function = tool["function"]
-            yield f"{function['name']} {function['description']} {json.dumps(function['parameters'])}"
-        for situation in family.situations:
-            yield from (m["content"] for m in situation.messages)
-            yield write_decision(situation.decision)
 
 
 class _Batches(IterableDataset):
@@ -149,41 +134,6 @@ def share_of_lr(step: int, arguments: argparse.Namespace) -> float:
     return warm * min(1.0, max(0.0, (arguments.steps - step) / max(1, arguments.decay)))
 
 
-BEGUN = "begun.safetensors"
-"""In a run's folder: the weights that it began with."""
-
-
-def prepare(arguments: argparse.Namespace) -> None:
-    """Writes the tokenizer and the weights to begin with into the run's folder, unless they are there.
-
-    Both are those of `--init`, or new; with a token for every frequent word, whose embedding begins by what it means.
-    """
-    run, init, size = arguments.run, arguments.init, arguments.size
-    if (run / BEGUN).exists():
-        return
-    if (run / "checkpoint.pt").exists():
-        raise FileNotFoundError(
-            f"{run} has a checkpoint and no {BEGUN}, which an earlier version did not write: name another --run"
-        )
-    before = Renderer.load(init).tokenizer if init else train_tokenizer(tokenizer_texts(arguments.seed))
-    tokenizer = with_words(before, frequent_words())
-    torch.manual_seed(arguments.seed)
-    model = build_model(size, tokenizer)
-    weights = load_file(init / "model.safetensors") if init else dict(model.state_dict())
-    tokens, known = tokenizer.get_vocab(), (before if init else tokenizer).get_vocab()
-    if tokens != known or not init:
-        weights[_EMBEDDINGS] = begun_embeddings(known, weights[_EMBEDDINGS].float(), tokens)
-    model.load_state_dict(weights, strict=False)  # a file has tied weights once
-    tokenizer.save_pretrained(run / "tokenizer")
-    model.config.save_pretrained(run / "tokenizer")  # by which a tokenizer is loaded as it will be served
-    temporary = run / "begun.tmp"
-    save_file({name: weight.contiguous() for name, weight in model.named_parameters()}, temporary)
-    temporary.replace(run / BEGUN)
-
-
-_EMBEDDINGS = "model.embed_tokens.weight"
-
-
 def save_checkpoint(run: Path, trainer: Trainer, step: int, family: int) -> None:
     state = {
         "model": trainer.model.state_dict(),
@@ -225,7 +175,7 @@ def export(model: Any, renderer: Renderer, out: Path, *, begun: Path | None = No
 def train(arguments: argparse.Namespace) -> None:
     """The whole run, in as many processes as asked for."""
     arguments.run.mkdir(parents=True, exist_ok=True)
-    prepare(arguments)
+    begin(arguments.run, size=arguments.size, seed=arguments.seed, init=arguments.init)
     if arguments.processes == 1:
         _train_in_process(0, arguments)
         return

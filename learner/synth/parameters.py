@@ -8,8 +8,6 @@ import random
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 from learner.synth.lexicon import (
@@ -25,6 +23,7 @@ from learner.synth.lexicon import (
     pseudo_word,
     real_word,
 )
+from learner.synth.things import things
 
 Spoken = tuple[Any, str]
 """A value as JSON, and as the user writes it."""
@@ -584,14 +583,6 @@ PAIRS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 
 _THINGS = 0.25
 """Share of familiar parameters whose values are things of one kind, told by what they mean ("Thai", "vegan")."""
-
-
-@cache
-def things() -> tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]:
-    """Kinds of things: what a parameter for them is called, and some of them; written by hand in `things.txt`."""
-    lines = Path(__file__).with_name("things.txt").read_text(encoding="ascii").splitlines()
-    parted = (line.split(": ") for line in lines)
-    return tuple((tuple(names.split(", ")), tuple(known.split(", "))) for names, known in parted)
 
 
 def _plural(name: str) -> str:

@@ -80,7 +80,7 @@ def written_tool(rng: random.Random, side: Side) -> InventedTool:
             text = _exchange(text, word, other)
             subject = other if word == entry.swap[0] else subject
     tool = json.loads(text)
-    fractions = {spec["name"] for spec in tool["parameters"] if _is_fraction(spec, text)}
+    fractions = {spec["name"] for spec in tool["parameters"] if _is_fraction(tool, spec)}
     return InventedTool(
         name=tool["name"],
         verb=tool["name"],
@@ -97,14 +97,15 @@ _FRACTION = re.compile(
 _IN_PERCENT = r"( ?%| percent| per cent| times in a hundred| points)"
 
 
-def _is_fraction(spec: dict[str, Any], text: str) -> bool:
+def _is_fraction(tool: dict[str, Any], spec: dict[str, Any]) -> bool:
     """Whether a parameter is a rate, a share or a chance that people say in percent: interfaces want these as a part of 1.
 
-    In public sets 64 of 87 numbers that are said in percent are (BFCL, Seal-Tools); most of the others are percentages by name.
+    In public sets 64 of 87 numbers that are said in percent are (BFCL, Seal-Tools); few of the others are called so.
     """
-    said = re.search(rf"{{{re.escape(spec['name'])}}}{_IN_PERCENT}", text)
-    wants_percent = "percent" in json.loads(text)["description"]
-    return spec["type"] == "number" and bool(_FRACTION.search(spec["name"])) and bool(said) and not wants_percent
+    if spec["type"] != "number" or not _FRACTION.search(spec["name"]) or "percent" in tool["description"]:
+        return False
+    said = re.compile(rf"{{{spec['name']}}}{_IN_PERCENT}")
+    return any(said.search(sentence) for sentence in (*tool["complete"], *tool["lacking"]))
 
 
 def _without_percent(sentences: Sequence[str], fractions: Set[str]) -> tuple[str, ...]:

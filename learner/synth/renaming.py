@@ -2,7 +2,7 @@
 
 The words of a family's signatures are exchanged for others that mean about the same (`near_words.txt`, written by
 `python -m learner.near_words`), and its decisions with them. What users say stays, so that the right tool and the right
-parameter are found by what words mean.
+parameter are found by what words mean. Descriptions of parameters stay too: the starter's template does not show them.
 """
 
 import random

@@ -9,7 +9,9 @@ from learner.demonstration import decide
 from learner.rows import Row
 from learner.synth.borrowed import Borrowed
 from learner.synth.lexicon import side_of
+from learner.synth.renaming import otherwise_named
 from tests.learner.case_rows import row, tool
+from tools.json_schema import argument_errors
 
 NAMES = [
     f"{verb}_{noun}" for verb in ("find", "order", "cancel") for noun in ("kiln", "barge", "tulip", "anvil", "sled")
@@ -226,3 +228,20 @@ def test_what_is_only_a_part_of_a_word_or_a_figure_is_not_said(text: str, value:
     call = {"name": TRAIN[0], "arguments": {name: value}}
     asked = row(TRAIN[0], text, tools=[shown], decision="execute", tool_calls=[call])
     assert Borrowed.of([asked], "train").rows == {}
+
+
+def test_real_tools_that_are_called_otherwise_are_still_called_rightly() -> None:
+    names = ["find_hotel", "order_meal", "cancel_song", "find_film", "order_weather"]
+    borrowed = Borrowed.of(rows_of([*names, *NAMES]), "train")
+    changed = 0
+    for seed in range(60):
+        before = borrowed.family(random.Random(seed), situations=12)
+        after = otherwise_named(random.Random(seed), before)
+        shown = {t["function"]["name"]: t["function"]["parameters"] for t in after.schemas}
+        changed += before.schemas != after.schemas
+        for situation in after.situations:
+            for call in situation.truth.tool_calls:
+                assert not argument_errors(shown[call.name], call.arguments)
+            for part in situation.truth.missing:
+                assert part["parameter"] in shown[part["tool"]]["required"]
+    assert changed > 10

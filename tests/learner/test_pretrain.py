@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from learner.beginning import begin
 from learner.pretrain import export, layouts, parse_arguments
 from learner.starter import build_model
 from runtime.prompt import Renderer
@@ -74,6 +75,13 @@ def test_a_run_that_was_cut_off_goes_on_to_the_same_model(tmp_path: Path) -> Non
     weights = [(run / "out" / "model.safetensors").read_bytes() for run in (straight, cut)]
     assert weights[0] == weights[1]
     assert (cut / "loss.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_run_that_began_elsewhere_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint.pt").write_bytes(b"of an earlier version")
+    with pytest.raises(FileNotFoundError, match="name another --run"):
+        begin(tmp_path, size="starter", seed=1, init=ROOT / "models" / "starter")
+    assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.pt"]
 
 
 @pytest.mark.parametrize(("size", "most"), [("starter", 25), ("starter-plus", 60)])

@@ -27,12 +27,12 @@ from learner.synth.parameters import (
     quoted,
     sentence,
     series_parameters,
-    things,
 )
 from learner.synth.rows import generate_rows
 from learner.synth.scenarios import Family, invent_family
 from learner.synth.sequences import together
 from learner.synth.situations import Situation
+from learner.synth.things import things
 from learner.synth.toolset import CHANCES
 from learner.synth.utterances import lacking, mistyped
 from runtime.decision import Clarify, Execute, ToolCall, parse_decision, write_decision
