@@ -14,6 +14,7 @@ from learner.errors import BadRows
 from learner.row_files import read_files, read_rows, write_rows
 from learner.rows import Row
 from learner.synth.borrowed import is_kept
+from learner.synth.everyday import everyday_rows
 from learner.synth.rows import generate_rows
 from learner.synth.scenarios import WEIGHTS
 
@@ -37,15 +38,38 @@ def synth(
     """Invent tools and decisions about them."""
     if unknown := sorted({*(kind or ())} - {*WEIGHTS}):
         raise typer.BadParameter(f"kind={unknown[0]!r}: give one of {', '.join(WEIGHTS)}")
-    if side not in ("train", "eval"):
-        raise typer.BadParameter(f"side={side!r}: give train or eval")
-    chosen: Literal["train", "eval"] = "train" if side == "train" else "eval"
+    chosen = _side(side)
     out.parent.mkdir(parents=True, exist_ok=True)
     count = write_rows(out, generate_rows(seed, chosen, rows, kinds=kind or ()))
     if json:
         write_json({"file": str(out), "rows": count, "seed": seed, "side": side}, json)
     else:
         console.print(f"{count} rows in {out}")
+
+
+@app.command()
+def everyday(
+    out: Annotated[Path, typer.Argument(help="A .jsonl or .jsonl.gz file.")],
+    side: Annotated[
+        str, typer.Option(help="train or eval; the starter is trained on no request about a tool of eval.")
+    ] = "eval",
+    json: JsonOption = None,
+) -> None:
+    """Write requests of everyday life, with real values, about tools such as real interfaces have, each beside the others of its
+    domain."""
+    chosen = _side(side)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    count = write_rows(out, (row for row in everyday_rows() if row.extra_info["split"] == chosen))
+    if json:
+        write_json({"file": str(out), "rows": count, "side": side}, json)
+    else:
+        console.print(f"{count} rows in {out}")
+
+
+def _side(given: str) -> Literal["train", "eval"]:
+    if given not in ("train", "eval"):
+        raise typer.BadParameter(f"side={given!r}: give train or eval")
+    return "train" if given == "train" else "eval"
 
 
 FilesArgument = Annotated[list[Path], typer.Argument(metavar="FILES...", help=".jsonl, .jsonl.gz or .parquet.")]

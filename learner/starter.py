@@ -100,7 +100,7 @@ SIZES: dict[str, dict[str, Any]] = {
     "starter": {
         "hidden_size": 192,
         "num_hidden_layers": 8,
-        "intermediate_size": 384,
+        "intermediate_size": 768,
         "num_attention_heads": 6,
         "num_key_value_heads": 6,
     },

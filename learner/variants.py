@@ -21,6 +21,7 @@ from typing import Any
 from learner.matching import unwrap
 from learner.rows import ExpectedCall, GroundTruth, RewardModel, Row
 from runtime.decision import RefusalCategory
+from tools.likeness import words
 from tools.wording import is_quoted, only_place, places, without
 
 _FORMS = {
@@ -39,8 +40,8 @@ class Pool:
 
     tools: Mapping[str, dict[str, Any]]
     """By name."""
-    values: Mapping[str, Sequence[str]]
-    """Texts that rows have as arguments, by form."""
+    values: Mapping[tuple[str, str], Sequence[str]]
+    """Texts that rows have as arguments, by the kind of the parameter and by form; of any kind under ""."""
 
     @classmethod
     def of(cls, rows: Sequence[Row]) -> "Pool":
@@ -86,13 +87,8 @@ def is_plain(row: Row) -> bool:
 def absent(rng: random.Random, row: Row, pool: Pool) -> Row | None:
     subject = _subject(row)
     tools = _company(rng, row, pool, without=subject, size=len(row.tools))
-    return refused(row, tools) if tools else None
-
-
-def refused(row: Row, tools: tuple[dict[str, Any], ...]) -> Row:
-    """The same request where only `tools` are at hand, none of which serves it."""
     truth = GroundTruth(decision="refuse", category=RefusalCategory.OUT_OF_SCOPE.value)
-    return _variant(row, "absent", tools=tools, truth=truth)
+    return _variant(row, "absent", tools=tools, truth=truth) if tools else None
 
 
 def other_company(rng: random.Random, row: Row, pool: Pool) -> Row | None:
@@ -131,7 +127,7 @@ def other_values(rng: random.Random, row: Row, pool: Pool) -> Row | None:
     text: str = row.prompt[-1]["content"]
     new: dict[tuple[str, str], Any] = {}
     for (name, said), (place, value) in sorted(_told_alone(row).items(), key=lambda told: -told[1][0].start()):
-        other = _like(rng, value, text, pool)
+        other = _like(rng, name, value, text, pool)
         if other is not None:
             text = text[: place.start()] + str(other) + text[place.end() :]
             new[name, said] = other
@@ -178,14 +174,20 @@ def for_each(rng: random.Random, row: Row, pool: Pool) -> Row | None:
     (call,) = row.truth.tool_calls
     text: str = row.prompt[-1]["content"]
     told = _told_alone(row)
-    able = [key for key, (place, _) in told.items() if not _LISTED.search(key[1]) and not is_quoted(text, place)]
+    able = [
+        key
+        for key, (place, _) in told.items()
+        if not _LISTED.search(key[1])
+        and not is_quoted(text, place)
+        and not any(_follow(text, place.span(), other.span()) for at, (other, _) in told.items() if at != key)
+    ]
     if not able:
         return None
     name, said = rng.choice(able)
     place, value = told[name, said]
     values = [value]
     for _ in range(rng.choice((1, 1, 2, 3))):
-        other = _like(rng, value, text, pool)
+        other = _like(rng, name, value, text, pool)
         if other is not None and not _LISTED.search(str(other)) and str(other) not in map(str, values):
             values.append(other)
     if len(values) == 1:
@@ -201,10 +203,43 @@ def for_each(rng: random.Random, row: Row, pool: Pool) -> Row | None:
 _LISTED = re.compile(r",| and ")
 
 
-def _like(rng: random.Random, value: Any, text: str, pool: Pool) -> Any | None:
-    """Another value of the same form that the text does not have; None where there is none."""
-    new = rng.choice(pool.values.get(_form(value), ("",))) if isinstance(value, str) else _number_like(rng, value)
+def _follow(text: str, span: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Whether two values stand in a row, as in "(3, 5)": one more would be taken for a part of it."""
+    return bool(_BETWEEN.fullmatch(text[min(span[1], other[1]) : max(span[0], other[0])]))
+
+
+_BETWEEN = re.compile(r"[\s,;()/&x-]*(?:(?:and|to|by)\b[\s,;(]*)?", re.IGNORECASE)
+
+
+def _like(rng: random.Random, name: str, value: Any, text: str, pool: Pool) -> Any | None:
+    """Another value of the same form that the text does not have, most often one that a parameter of the same kind had; None where
+    there is none."""
+    new = _text_like(rng, name, value, pool) if isinstance(value, str) else _number_like(rng, value)
     return None if not new or str(new).lower() in text.lower() else new
+
+
+def _text_like(rng: random.Random, name: str, value: str, pool: Pool) -> str:
+    form = _form(value)
+    akin = pool.values.get((_kind(name), form), ())
+    if len(akin) >= _ENOUGH and rng.random() < _AKIN:
+        return rng.choice(akin)
+    return rng.choice(pool.values.get(("", form), ("",)))
+
+
+_ENOUGH = 3
+"""Texts of a kind to choose from; of fewer a policy would learn that there are no others."""
+_AKIN = 0.9
+"""Share of texts that are exchanged for one of their kind, where there are enough; a policy that met no others would go by what a
+value is and not by where it stands."""
+
+
+def _kind(name: str) -> str:
+    """What a parameter holds: "city" for `to_city`, "hotel name" for `hotel_name`."""
+    said = words(name)
+    return "" if not said else " ".join(said[-2:]) if said[-1] in _SAY_LITTLE else said[-1]
+
+
+_SAY_LITTLE = frozenset({"name", "id", "type", "code", "title", "number", "text", "value"})
 
 
 def _number_like(rng: random.Random, value: float) -> float:
@@ -229,14 +264,16 @@ def _said(value: Any) -> str | None:
     return None if plain is None else str(plain) or None
 
 
-def _values(rows: Sequence[Row]) -> dict[str, list[str]]:
-    found: dict[str, set[str]] = defaultdict(set)
+def _values(rows: Sequence[Row]) -> dict[tuple[str, str], list[str]]:
+    found: dict[tuple[str, str], set[str]] = defaultdict(set)
     for row in rows:
         for call in row.truth.tool_calls:
-            for value in call.arguments.values():
-                if isinstance(value, str) and (form := _form(value)):
-                    found[form].add(value)
-    return {form: sorted(values) for form, values in found.items()}
+            properties = _parameters(row, call.name).get("properties", {})
+            for name, value in call.arguments.items():
+                if isinstance(value, str) and "enum" not in properties.get(name, {}) and (form := _form(value)):
+                    found[_kind(name), form].add(value)
+                    found["", form].add(value)
+    return {key: sorted(values) for key, values in found.items()}
 
 
 def _form(value: str) -> str:

@@ -1,16 +1,16 @@
-"""Families from rows that others wrote: real tools and real requests, in companies and with values of our drawing.
+"""Families from rows: real tools and real requests, in companies and with values of our drawing.
 
-Public sets hold one request or two for a tool, and their class shows by form (one gives five tools and always calls). So tools are
-drawn from the whole set, and every family asks for what is there, most often for its first tool (`learner.synth.toolset`), for what
-is not, and for too little (`learner.variants`). Of a request for several calls the sentences are requests of their own, and any
-request may take shape over several turns (`learner.synth.dialogues`).
+Public sets and `learner.synth.everyday` hold a few requests for a tool, and their class shows by form (one gives five tools and
+always calls). So tools are drawn from the whole set, and every family asks for what is there, most often for its first tool
+(`learner.synth.toolset`), for what is not, and for too little (`learner.variants`). Of a request for several calls the sentences
+are requests of their own, and any request may take shape over several turns (`learner.synth.dialogues`).
 """
 
 import random
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -21,13 +21,14 @@ from learner.rewards import score
 from learner.rows import ExpectedCall, GroundTruth, RewardModel, Row
 from learner.synth import dialogues
 from learner.synth.conversations import can_go_on, joined
+from learner.synth.everyday import BESIDE, LACKING
 from learner.synth.invention import InventedTool, Phrases
 from learner.synth.lexicon import VERBS, Side, side_of
 from learner.synth.parameters import EXPLICIT, NUMBER_WORDS, Parameter, Spoken
-from learner.synth.questions import asked_elsewhere
+from learner.synth.questions import asked_elsewhere, is_none_about
 from learner.synth.scenarios import Family
 from learner.synth.sequences import together
-from learner.synth.situations import Situation, user
+from learner.synth.situations import Situation, out_of_scope, user
 from learner.synth.toolset import CHANCES
 from learner.synth.utterances import Lacking, Request
 from runtime.decision import Execute
@@ -46,8 +47,13 @@ _FAMILIES_OF_SEVERAL = 0.35
 """Share of families over the tools of a request for several calls, where the rows have such."""
 _NEAR_MISSES = 0.3
 """Chance that a request that no tool serves shares a word with one."""
-_ASKED_ELSEWHERE = 0.3
+_ASKED_ELSEWHERE = 0.35
 """Chance that a request that no tool serves is one about anything (`learner.synth.questions`)."""
+_ASKED_BESIDE = 0.3
+"""Chance that it is near a tool that is shown, if such are written for one and no other might serve it; the rest are for tools that
+are not there."""
+_LACKING_AS_WRITTEN = 0.6
+"""Chance that a request that lacks something is one that was written so, where there are such."""
 _DIALOGUES = {"gathered": 9, "announced": 4, "provided": 8}
 _KINDS = {"execute": 30, "whole": 24, "several": 8, "each": 5, "clarify": 16, "absent": 34, **_DIALOGUES}
 """Weights of the kinds of situation; whole: a request for several calls as it was written, in families over its tools."""
@@ -66,6 +72,10 @@ class Borrowed:
     alike: dict[str, tuple[str, ...]]
     """By tool: others that share a word with it, and are about something else as well."""
     pool: variants.Pool
+    lacking: dict[str, tuple[Row, ...]] = field(default_factory=dict)
+    """By tool: requests that were written without something that it requires."""
+    beside: dict[str, tuple[Row, ...]] = field(default_factory=dict)
+    """By tool: requests that are near it, and that it does not serve."""
 
     @classmethod
     def of(cls, rows: Sequence[Row], side: Side) -> "Borrowed":
@@ -88,7 +98,8 @@ class Borrowed:
                 found[part.truth.tool_calls[0].name].append(part)
         kept = {name: tuple(members) for name, members in found.items()}
         pool = variants.Pool.of([row for members in kept.values() for row in members])
-        return cls(side, tools, kept, tuple(several), _alike(sorted(kept)), pool)
+        lacking, beside = (_by_tool(rows, source, tools) for source in (LACKING, BESIDE))
+        return cls(side, tools, kept, tuple(several), _alike(sorted(kept)), pool, lacking, beside)
 
     def family(
         self, rng: random.Random, *, situations: int, tools: tuple[int, int] = (1, 5), long: bool = False
@@ -137,8 +148,8 @@ class Borrowed:
             kind = rng.choices(tuple(_KINDS), tuple(_KINDS.values()))[0]
             if kind in _DIALOGUES:
                 made = self._dialogue(rng, kind, company)
-            elif kind == "absent" and rng.random() < _ASKED_ELSEWHERE:
-                made = asked_elsewhere(rng, self.side, company.tools)
+            elif kind == "absent":
+                made = self._declined(rng, company)
             else:
                 row = self._request(rng, kind, company)
                 decision = None if row is None else decide(row)
@@ -188,14 +199,36 @@ class Borrowed:
             return whole and self._otherwise(rng, whole.model_copy(update={"tools": company.tools}))
         if kind == "several":
             return self._several(rng, company)
-        if kind == "absent":
-            name = self._absent(rng, company)
-            return variants.refused(rng.choice(self.rows[name]), company.tools) if name else None
+        if (
+            kind == "clarify"
+            and rng.random() < _LACKING_AS_WRITTEN
+            and (row := self._written(rng, self.lacking, company))
+        ):
+            return row
         row = self._of_tools(rng, company.names, company)
         if kind == "each":
             return variants.for_each(rng, row, self.pool)
         row = self._otherwise(rng, row)
         return variants.lacking(rng, row, self.pool) if kind == "clarify" else row
+
+    def _declined(self, rng: random.Random, company: "_Company") -> Situation | None:
+        draw = rng.random()
+        if draw < _ASKED_ELSEWHERE:
+            return asked_elsewhere(rng, self.side, company.tools)
+        if draw < _ASKED_ELSEWHERE + _ASKED_BESIDE and (row := self._written(rng, self.beside, company)):
+            others = [tool for tool in company.tools if tool["function"]["name"] not in row.extra_info["tool_ids"]]
+            if is_none_about(row.prompt[-1]["content"], others):
+                return Situation("absent", row.prompt, out_of_scope())
+        name = self._absent(rng, company)
+        return Situation("absent", rng.choice(self.rows[name]).prompt, out_of_scope()) if name else None
+
+    def _written(self, rng: random.Random, rows: Mapping[str, Sequence[Row]], company: "_Company") -> Row | None:
+        """One about a tool that is shown, most often about the first that has any."""
+        able = [name for name in company.names if rows.get(name)]
+        if not able:
+            return None
+        name = rng.choices(able, CHANCES[: len(able)])[0]
+        return rng.choice(rows[name]).model_copy(update={"tools": company.tools})
 
     def _absent(self, rng: random.Random, company: "_Company") -> str | None:
         """A tool that is not there, and that none of those that are could stand in for."""
@@ -233,7 +266,7 @@ class Borrowed:
 
     def _otherwise(self, rng: random.Random, row: Row) -> Row:
         """Most often with other values."""
-        other = variants.other_values(rng, row, self.pool) if rng.random() < 0.6 else None
+        other = variants.other_values(rng, row, self.pool) if rng.random() < 0.45 else None
         return other or row
 
 
@@ -279,6 +312,16 @@ def _asked(row: Row) -> _Asked | None:
 
 def _again(said: Spoken, rng: random.Random) -> Spoken:
     return said
+
+
+def _by_tool(rows: Iterable[Row], source: str, tools: Mapping[str, Any]) -> dict[str, tuple[Row, ...]]:
+    """Those of one source, by the tool that they are about, where it is one of `tools`."""
+    found: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        if row.data_source == source:
+            for name in row.extra_info["tool_ids"]:
+                found[name].append(row)
+    return {name: tuple(members) for name, members in found.items() if name in tools}
 
 
 def is_kept(row: Row) -> bool:
@@ -406,7 +449,7 @@ def _all_said(calls: Iterable[ExpectedCall], text: str) -> bool:
 
 
 def _is_said(value: Any, text: str) -> bool:
-    """As it is, or a number as people write it: "20,000", "two", "5%" for 0.05."""
+    """As it is, or a number as people write it: "20,000", "two", "$12.50", "6cm", "5%" for 0.05."""
     if isinstance(value, list):
         return all(_is_said(item, text) for item in value)
     if isinstance(value, bool):
@@ -415,6 +458,16 @@ def _is_said(value: Any, text: str) -> bool:
         return bool(places(text, value))
     if not isinstance(value, int | float):
         return False
-    forms = [f"{value}", f"{value:g}", f"{value:,}", *([f"{100 * value:g}%"] if 0 < value < 1 else ())]
+    forms = [f"{value}", f"{value:g}", f"{value:,}"]
+    forms += [f"{value:.2f}", f"{value:,.2f}"] if round(value, 2) == value else []
+    forms += [f"{100 * value:g}%"] if 0 < value < 1 else []
     forms += [NUMBER_WORDS[int(value) - 1]] if value in range(1, len(NUMBER_WORDS) + 1) else []
+    text = _UNIT.sub(" ", text)
     return any(places(text, form) for form in forms)
+
+
+_UNIT = re.compile(
+    r"(?<=\d)(?=(?:[cdkm]?m|[km]?g|lbs?|oz|ml|cl|[kmgt]b|[km]?w|kwh|ft|in|hrs?|mins?|nm|hz|mah?|kj|kcal|mph)\b)",
+    re.IGNORECASE,
+)
+"""Before a unit that is written at its figure."""

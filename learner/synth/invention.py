@@ -25,6 +25,8 @@ class Phrases:
     """Each holds every required parameter."""
     lacking: tuple[str, ...]
     """Each leaves at least one required parameter out."""
+    beside: tuple[str, ...] = ()
+    """About the tool's subject, and nothing that it does."""
 
 
 @dataclass(frozen=True)

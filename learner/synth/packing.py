@@ -26,8 +26,8 @@ from runtime.decision import Answer, Decision, Execute, ToolCall, write_decision
 from runtime.prompt import Renderer
 
 IGNORED = -100
-BORROWED_SHARE = 0.25
-"""Of the families, where there are rows to borrow from."""
+BORROWED_SHARE = 0.35
+"""Of the families."""
 
 
 @dataclass(frozen=True)
@@ -195,8 +195,8 @@ def packed_batches(
     first: int,
     size: int,
     layouts: Sequence[Layout],
+    borrowed: Borrowed,
     stride: int = 1,
-    borrowed: Borrowed | None = None,
 ) -> Iterator[Batch]:
     """Endless. Batch `n` depends on the seed, on `n` and on its first family, so a run can go on from any batch, and several
     processes can share the families by a `stride`.
@@ -206,7 +206,7 @@ def packed_batches(
         first: the number of the first batch.
         size: sequences of a batch.
         layouts: of the batches, in turn.
-        borrowed: rows that others wrote, for some of the families.
+        borrowed: written rows, which some of the families are made of.
     """
     index = start
     for number in count(first):
@@ -228,18 +228,18 @@ def packed_batches(
         )
 
 
-_RENAMED = 0.4
+_RENAMED = 0.3
 """Share of families whose tools are called otherwise than people speak of them."""
 
 
-def _family(rng: random.Random, layout: Layout, borrowed: Borrowed | None) -> Family:
+def _family(rng: random.Random, layout: Layout, borrowed: Borrowed) -> Family:
     family = _drawn(rng, layout, borrowed)
     return otherwise_named(rng, family) if rng.random() < _RENAMED else family
 
 
-def _drawn(rng: random.Random, layout: Layout, borrowed: Borrowed | None) -> Family:
+def _drawn(rng: random.Random, layout: Layout, borrowed: Borrowed) -> Family:
     count = 8 * layout.slots
-    if borrowed is not None and rng.random() < BORROWED_SHARE:
+    if rng.random() < BORROWED_SHARE:
         return borrowed.family(rng, situations=count, tools=layout.tools, long=layout.long)
     weights = LONG_WEIGHTS if layout.long else None
     return invent_family(rng, "train", tools=layout.tools, situations=count, weights=weights, by_fit=True)

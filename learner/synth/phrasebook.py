@@ -87,7 +87,7 @@ def written_tool(rng: random.Random, side: Side) -> InventedTool:
         noun=subject,
         description=tool["description"] if rng.random() < 0.9 else "",
         parameters=tuple(_parameter(spec, spec["name"] in fractions) for spec in tool["parameters"]),
-        phrases=Phrases(_without_percent(tool["complete"], fractions), _without_percent(tool["lacking"], fractions)),
+        phrases=Phrases(*(_without_percent(tool[kind], fractions) for kind in ("complete", "lacking", "beside"))),
     )
 
 

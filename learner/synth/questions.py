@@ -1,8 +1,8 @@
-"""What people ask of any assistant, written by hand in `questions.txt`, one a line: about everything, so that where tools are few
-none of them serves it.
+"""What people ask of any assistant and its tools do not serve.
 
 A request for another tool is declined for the tool that is missing. These are declined by an agent that has tools and is asked
-something else, which is what happens to agents most.
+something else, which is what happens to agents most. Those about everything are written by hand in `questions.txt`, one a line,
+for where tools are few none of them serves it. Those about the very subject of a tool stand with it in the phrasebook (`beside`).
 """
 
 import random
@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from learner.synth import parameters as p
+from learner.synth import utterances
+from learner.synth.invention import InventedTool
 from learner.synth.lexicon import Side, side_of
 from learner.synth.situations import Situation, out_of_scope, user
 from tools.likeness import content_words
@@ -43,15 +45,29 @@ def asked_elsewhere(rng: random.Random, side: Side, schemas: Sequence[dict[str, 
 
     Args: schemas: of the tools that are shown, as OpenAI writes them.
     """
-    told = frozenset[str]().union(*map(_told, schemas))
-    if told & _ANY_SUBJECT:
-        return None
     for _ in range(_TRIES):
         line = rng.choice(questions(side))
-        if not content_words(_SLOT.sub("", line)) & told:
+        if is_none_about(_SLOT.sub("", line), schemas):
             said = _SLOT.sub(lambda slot: _FILLED[slot[1]](rng), line)
             return Situation("absent", (user(_as_typed(rng, said)),), out_of_scope())
     return None
+
+
+def asked_beside(rng: random.Random, tool: InventedTool, others: Sequence[dict[str, Any]]) -> Situation | None:
+    """A request about a tool's subject that it does not serve, to be declined; None where another that is shown might.
+
+    Args:
+        tool: one for which such requests were written.
+        others: schemas of the others, as OpenAI writes them.
+    """
+    said = utterances.beside(rng, tool)
+    return Situation("absent", (user(said),), out_of_scope()) if is_none_about(said, others) else None
+
+
+def is_none_about(said: str, schemas: Sequence[dict[str, Any]]) -> bool:
+    """Whether no word of it is a tool's, and no tool serves any subject."""
+    told = frozenset[str]().union(*map(_told, schemas))
+    return not told & (_ANY_SUBJECT | content_words(said))
 
 
 def _told(schema: dict[str, Any]) -> frozenset[str]:

@@ -15,7 +15,7 @@ from learner.synth.invention import InventedTool, invent_tool
 from learner.synth.lexicon import MONTHS, VERBS, Side, pseudo_word, real_word
 from learner.synth.parameters import Parameter
 from learner.synth.phrasebook import written_tool
-from learner.synth.questions import asked_elsewhere
+from learner.synth.questions import asked_beside, asked_elsewhere
 from learner.synth.situations import (
     GREETING,
     OUT_OF_SCOPE_REASON,
@@ -50,7 +50,7 @@ WEIGHTS: dict[str, float] = {
     "execute": 40,
     "clarify": 24,
     "supplied": 9,
-    "absent": 13,
+    "absent": 20,
     "unsafe": 3,
     "result": 8,
     "several": 6,
@@ -196,7 +196,9 @@ def _absent_tool(rng: random.Random, side: Side, toolset: Toolset) -> InventedTo
 
 
 _ASKED_ELSEWHERE = 0.35
-"""Chance that a request that no tool serves is one about anything; the others ask for a tool that is not there."""
+"""Chance that a request that no tool serves is one about anything."""
+_BESIDE = 0.35
+"""Chance that it is about the subject of one that is shown, if such were written; the others ask for a tool that is not there."""
 
 
 def _may_be_same(verb: str, other: str) -> bool:
@@ -205,8 +207,13 @@ def _may_be_same(verb: str, other: str) -> bool:
 
 
 def _absent_situation(rng: random.Random, side: Side, toolset: Toolset) -> Situation | None:
-    if rng.random() < _ASKED_ELSEWHERE:
+    draw = rng.random()
+    if draw < _ASKED_ELSEWHERE:
         return asked_elsewhere(rng, side, [tool.openai() for tool in toolset])
+    written = [tool for tool in toolset if tool.phrases and tool.phrases.beside]
+    if written and draw < _ASKED_ELSEWHERE + _BESIDE:
+        about = toolset.pick(rng, written)
+        return asked_beside(rng, about, [tool.openai() for tool in toolset if tool is not about])
     tool = _absent_tool(rng, side, toolset)
     text = utterances.complete(rng, tool).text
     told = (tool.noun.removesuffix("s"), tool.alias.removesuffix("s"), tool.name)

@@ -91,6 +91,13 @@ def speak_values(rng: random.Random, tool: InventedTool, names: set[str]) -> dic
     return spoken
 
 
+def beside(rng: random.Random, tool: InventedTool) -> str:
+    """A request about the tool's subject that it does not serve, of those that were written for it."""
+    assert tool.phrases
+    template = rng.choice(tool.phrases.beside)
+    return _say(rng, tool, template, speak_values(rng, tool, _names_in(tool, template)), ())
+
+
 @dataclass(frozen=True)
 class SpokenRequest:
     """A request, and each value in it with the user's words for it."""

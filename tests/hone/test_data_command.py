@@ -26,6 +26,19 @@ def test_a_side_that_there_is_not_is_refused(tmp_path: Path) -> None:
     assert CliRunner().invoke(app, ["synth", str(tmp_path / "a.jsonl"), "--side", "both"]).exit_code == 2
 
 
+def test_requests_of_everyday_life_are_about_tools_of_the_side_that_was_asked_for(tmp_path: Path) -> None:
+    held, trained = tmp_path / "held.jsonl", tmp_path / "trained.jsonl"
+    for out, options in ((held, []), (trained, ["--side", "train"])):
+        made = CliRunner().invoke(app, ["everyday", str(out), *options])
+        assert made.exit_code == 0, made.output
+    for out, side in ((held, "eval"), (trained, "train")):
+        assert {side_of(name) for row in read_rows(out) for name in row.extra_info["tool_ids"]} == {side}
+    decided = {row.truth.decision for row in read_rows(held)}
+    assert decided == {"execute", "clarify", "refuse"}
+    refused = CliRunner().invoke(app, ["everyday", str(tmp_path / "a.jsonl"), "--side", "both"])
+    assert refused.exit_code == 2
+
+
 def test_only_situations_of_the_kinds_that_were_asked_for(tmp_path: Path) -> None:
     out = tmp_path / "a.jsonl"
     for kinds in (["conversation"], ["chain", "provided"]):

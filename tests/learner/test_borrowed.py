@@ -1,4 +1,4 @@
-"""Families from rows that others wrote."""
+"""Families from written rows."""
 
 import random
 from collections import Counter
@@ -8,6 +8,7 @@ import pytest
 from learner.demonstration import decide
 from learner.rows import Row
 from learner.synth.borrowed import Borrowed
+from learner.synth.everyday import BESIDE, LACKING
 from learner.synth.lexicon import side_of
 from learner.synth.renaming import otherwise_named
 from tests.learner.case_rows import row, tool
@@ -44,6 +45,49 @@ def test_each_family_asks_for_what_is_there_what_is_not_and_too_little() -> None
                 assert situation.truth.decision == "refuse"
     asked = ("execute", "several", "each", "clarify", "absent", "gathered", "announced", "provided")
     assert kinds == {f"borrowed {kind}" for kind in asked}
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [(12.5, "$12.50 please"), (6, "6cm"), (70, "weighs 70kg"), (1500, "$1,500.00"), (0.05, "5%"), (2, "two of them")],
+)
+def test_a_number_is_borrowed_as_people_write_it(value: float, said: str) -> None:
+    assert Borrowed.of([figured(value, said)], side_of("find_kiln")).rows
+
+
+@pytest.mark.parametrize(("value", "said"), [(0.065, "0.07"), (12.345, "12.35"), (5, "5k"), (10, "10,000")])
+def test_a_number_that_was_not_said_is_not_borrowed(value: float, said: str) -> None:
+    assert not Borrowed.of([figured(value, said)], side_of("find_kiln")).rows
+
+
+def figured(value: float, said: str) -> Row:
+    shown = tool("find_kiln", ["size"], size={"type": "number"})
+    calls = [{"name": "find_kiln", "arguments": {"size": value}}]
+    return row("find_kiln", f"a kiln, {said}", tools=[shown], decision="execute", tool_calls=calls)
+
+
+def test_requests_written_to_lack_something_or_to_lie_near_a_tool_are_asked_about_and_declined() -> None:
+    about = {"tool_ids": ["find_kiln"]}
+    lacking = row("asked", "is a kiln free?", decision="clarify", missing=[{"tool": "find_kiln", "parameter": "place"}])
+    near = row("near", "how hot does it get inside?", decision="refuse", category="out_of_scope")
+    nearer = row("nearer", "is it hot on a barge?", decision="refuse", category="out_of_scope")
+    written = [
+        lacking.model_copy(update={"data_source": LACKING, "extra_info": lacking.extra_info | about}),
+        near.model_copy(update={"data_source": BESIDE, "extra_info": near.extra_info | about}),
+        nearer.model_copy(update={"data_source": BESIDE, "extra_info": nearer.extra_info | about}),
+    ]
+    borrowed = Borrowed.of([*rows_of(NAMES), *written], side_of("find_kiln"))
+    decided: dict[str, list] = {"asked: is a kiln free?": [], "near: how hot does it get inside?": []}
+    for seed in range(60):
+        family = borrowed.family(random.Random(seed), situations=12)
+        shown = {schema["function"]["name"].split("_")[1] for schema in family.schemas}
+        for situation in family.situations:
+            if (said := situation.messages[-1]["content"]) in decided:
+                decided[said].append(situation.truth)
+            assert "barge" not in shown or "on a barge" not in said  # a tool for barges might serve it
+    asked, declined = decided.values()
+    assert {truth.missing[0]["parameter"] for truth in asked} == {"place"}
+    assert {truth.category for truth in declined} == {"out_of_scope"}
 
 
 @pytest.mark.parametrize("kind", ["gathered", "announced", "provided"])

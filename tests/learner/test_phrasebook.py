@@ -13,6 +13,7 @@ from learner.synth import utterances
 from learner.synth.lexicon import Side
 from learner.synth.parameters import fraction
 from learner.synth.phrasebook import entries, written_tool
+from tests.learner.near_demo import near_the_demo
 
 SEEDS = st.integers(0, 1_000_000)
 SIDES: tuple[Side, ...] = ("train", "eval")
@@ -57,6 +58,12 @@ def test_no_tool_of_the_phrasebook_is_met_again_in_the_demo() -> None:
     assert {e.name for e in entries("train")}.isdisjoint({e.name for e in entries("eval")})
 
 
+def test_no_request_beside_a_tool_is_nearly_a_sentence_of_the_demo() -> None:
+    written = {text for side in SIDES for entry in entries(side) for text in json.loads(entry.text)["beside"]}
+    assert len(written) > 4000
+    assert not near_the_demo(written)
+
+
 @pytest.mark.parametrize("side", SIDES)
 def test_every_written_request_says_what_it_is_filed_under(side: Side) -> None:
     for entry in entries(side):
@@ -69,6 +76,9 @@ def test_every_written_request_says_what_it_is_filed_under(side: Side) -> None:
             assert _said(text) <= names, (entry.name, text)
             assert not required <= _said(text), (entry.name, text)
         assert bool(tool["lacking"]) == bool(required), entry.name
+        for text in tool["beside"]:
+            assert _said(text) <= names, (entry.name, text)
+            assert text not in {*tool["complete"], *tool["lacking"]}, (entry.name, text)
 
 
 def _said(text: str) -> set[str]:

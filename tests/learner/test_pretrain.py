@@ -13,9 +13,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from learner.beginning import begin
+from learner.beginning import BEGUN, begin
 from learner.pretrain import export, layouts, parse_arguments
-from learner.starter import build_model
+from learner.starter import SIZES, build_model
 from runtime.prompt import Renderer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -84,6 +84,44 @@ def test_a_run_that_began_elsewhere_is_refused_and_left_as_it_is(tmp_path: Path)
     assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.pt"]
 
 
+def test_a_wider_model_begins_with_what_the_narrower_one_computes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    renderer = Renderer.load(ROOT / "models" / "starter")
+    with monkeypatch.context() as narrower:
+        narrower.setitem(SIZES, "tiny", SIZES["tiny"] | {"intermediate_size": 96})
+        narrow = build_model("tiny", renderer.tokenizer).eval()
+    export(narrow, renderer, tmp_path / "narrow")
+    run = tmp_path / "run"
+    run.mkdir()
+    begin(run, size="tiny", seed=1, init=tmp_path / "narrow")
+
+    wide = build_model("tiny", renderer.tokenizer).eval()
+    wide.load_state_dict(load_file(run / BEGUN), strict=False)
+    narrow.load_state_dict(load_file(tmp_path / "narrow" / "model.safetensors"), strict=False)
+    ids = torch.randint(0, 4000, (2, 24))
+    with torch.no_grad():
+        assert torch.allclose(wide(ids).logits, narrow(ids).logits, atol=1e-4)
+    assert wide.model.layers[0].mlp.gate_proj.weight[96:].std() > 0.01  # else the new neurons would all learn the same
+
+
+def test_a_model_with_fewer_layers_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    renderer = Renderer.load(ROOT / "models" / "starter")
+    with monkeypatch.context() as shallower:
+        shallower.setitem(SIZES, "tiny", SIZES["tiny"] | {"num_hidden_layers": 3})
+        export(build_model("tiny", renderer.tokenizer), renderer, tmp_path / "shallow")
+    run = tmp_path / "run"
+    run.mkdir()
+    with pytest.raises(ValueError, match=r"has no model\.layers\.3\."):
+        begin(run, size="tiny", seed=1, init=tmp_path / "shallow")
+
+
+def test_a_model_of_another_shape_is_named_and_nothing_is_written(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"in the model to go on from and .* in the --size that is asked for"):
+        begin(tmp_path, size="tiny", seed=1, init=ROOT / "models" / "starter")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(("size", "most"), [("starter", 25), ("starter-plus", 60)])
 def test_a_model_of_each_size_is_no_larger_than_is_checked_in(size: str, most: int) -> None:
     with torch.device("meta"):
@@ -101,17 +139,16 @@ def test_a_loss_that_is_no_number_ends_the_run_and_spoils_no_checkpoint(tmp_path
 
 
 def test_a_finished_model_keeps_as_much_of_the_one_before_as_is_said(tmp_path: Path) -> None:
-    init = ROOT / "models" / "starter"
-    renderer = Renderer.load(init)
+    begin(tmp_path, size="starter", seed=1, init=ROOT / "models" / "starter")
+    renderer = Renderer.load(tmp_path / "tokenizer")
     torch.manual_seed(0)
     trained = build_model("starter", renderer.tokenizer)
     for keep in (0.0, 0.5, 1.0):
-        export(trained, renderer, tmp_path / str(keep), begun=init / "model.safetensors", keep=keep)
-    before, after, half, same = (
-        load_file(folder / "model.safetensors") for folder in (init, *(tmp_path / s for s in ("0.0", "0.5", "1.0")))
-    )
+        export(trained, renderer, tmp_path / str(keep), begun=tmp_path / BEGUN, keep=keep)
+    before = load_file(tmp_path / BEGUN)
+    after, half, same = (load_file(tmp_path / share / "model.safetensors") for share in ("0.0", "0.5", "1.0"))
     for name, weight in before.items():
-        assert torch.equal(same[name], weight)
+        assert torch.equal(same[name], weight.to(torch.bfloat16))
         assert torch.equal(after[name], trained.state_dict()[name].to(torch.bfloat16))
         torch.testing.assert_close(half[name].float(), (weight.float() + after[name].float()) / 2, atol=1e-3, rtol=1e-2)
 

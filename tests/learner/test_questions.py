@@ -5,11 +5,14 @@ import re
 
 import pytest
 
-from hone.demo.traffic import read_traffic
 from learner.demonstration import decide
-from learner.synth.questions import asked_elsewhere, questions
+from learner.synth.invention import InventedTool, Phrases
+from learner.synth.parameters import STRING, Parameter, place
+from learner.synth.questions import asked_beside, asked_elsewhere, questions
+from learner.synth.scenarios import invent_family
 from tests.learner.case_rows import row, tool
-from tools.likeness import content_words, share
+from tests.learner.near_demo import near_the_demo
+from tools.likeness import content_words
 
 SEEDS = range(200)
 
@@ -48,16 +51,41 @@ def test_no_question_is_declined_where_a_tool_serves_any_subject(name: str) -> N
     assert asked_elsewhere(random.Random(1), "train", [about("book_barge"), about(name)]) is None
 
 
+def barges(*beside: str) -> InventedTool:
+    parameter = Parameter("harbour", STRING, True, ("{v}",), place)
+    phrases = Phrases(("book a barge in {harbour}",), ("book a barge",), beside)
+    return InventedTool("book_barge", "book", "barge", "Books a barge.", (parameter,), phrases=phrases)
+
+
+def test_a_request_about_the_subject_of_a_tool_that_does_not_serve_it_is_declined() -> None:
+    declined = decide(row("any", tools=[about("count_anvils")], decision="refuse", category="out_of_scope"))
+    tool = barges("how long is the longest barge in {harbour}")
+    for seed in SEEDS:
+        made = asked_beside(random.Random(seed), tool, [about("count_anvils")])
+        assert made is not None
+        assert made.decision == declined
+        assert "longest barge in" in made.messages[0]["content"]
+        assert "{" not in made.messages[0]["content"]
+
+
+@pytest.mark.parametrize("other", [about("measure", "Measures how long a barge is."), about("search_web")])
+def test_it_is_not_declined_where_another_tool_might_serve_it(other: dict) -> None:
+    tool = barges("how long is the longest barge in {harbour}")
+    assert asked_beside(random.Random(1), tool, [about("count_anvils"), other]) is None
+
+
+def test_some_of_what_families_decline_is_about_the_subject_of_their_own_tools() -> None:
+    said = 0
+    for seed in range(40):
+        family = invent_family(random.Random(seed), "train", tools=(1, 3), weights={"absent": 1})
+        beside = [text for made in family.tools if made.phrases for text in made.phrases.beside]
+        told = [re.compile(re.sub(r"\\{\w+\\}", ".+", re.escape(text)), re.IGNORECASE) for text in beside]
+        said += sum(any(t.search(made.messages[0]["content"]) for t in told) for made in family.situations)
+    assert said > 20
+
+
 def test_no_question_is_nearly_a_sentence_of_the_demo() -> None:
-    said = {visit.opening: content_words(visit.opening) for visit in read_traffic()}
-    near = [
-        (line, opening)
-        for line in (*questions("train"), *questions("eval"))
-        for opening, words in said.items()
-        if share(words, content_words(line)) > 0.5
-    ]
-    assert len(said) > 1000
-    assert not near
+    assert not near_the_demo((*questions("train"), *questions("eval")))
 
 
 def test_questions_of_the_evaluation_are_never_trained_on() -> None:

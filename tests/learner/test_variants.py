@@ -12,8 +12,8 @@ from learner.demonstration import demonstrate
 from learner.rewards import score_text
 from learner.rows import Row
 from learner.synth.rows import generate_rows
-from learner.variants import Pool, for_each, is_plain, variants
-from tests.learner.case_rows import NOTES, TIMER, WEATHER, row
+from learner.variants import Pool, for_each, is_plain, other_values, variants
+from tests.learner.case_rows import NOTES, TIMER, WEATHER, row, tool
 
 OSLO: dict[str, Any] = {
     "decision": "execute",
@@ -77,6 +77,37 @@ def test_a_value_that_is_also_another_one_or_a_part_of_it_stays(text: str, argum
             assert variant.truth.tool_calls[0].arguments["days"] == arguments["days"]
             assert variant.truth.tool_calls[0].arguments.get("event") == arguments.get("event")
             assert "Treaty of Lisbon" in variant.prompt[-1]["content"] or "event" not in arguments
+
+
+def test_a_text_gives_way_to_one_of_its_kind_most_often_and_never_to_an_option() -> None:
+    places = ("Oslo", "Rome", "Lima", "Kyiv", "Baku")
+    trip = tool("trip", ["to_city"], to_city={"type": "string"}, style={"type": "string", "enum": ["lavish", "frugal"]})
+    book = tool("book", ["title"], title={"type": "string"})
+    rows = [
+        *(
+            row(f"t{at}", f"to {place}, lavish", tools=(trip,), **called("trip", to_city=place, style="lavish"))
+            for at, place in enumerate(places)
+        ),
+        *(
+            row(f"b{at}", f"read {title}", tools=(book,), **called("book", title=title))
+            for at, title in enumerate(("Emma", "Ulysses", "Dune", "Beloved"))
+        ),
+    ]
+    pool = Pool.of(rows)
+    made = [other_values(random.Random(seed), rows[0], pool) for seed in range(300)]
+    cities = [variant.truth.tool_calls[0].arguments["to_city"] for variant in made if variant]
+    assert 0.8 < sum(city in places for city in cities) / len(cities) < 1
+    assert set(cities) <= {*places, "Emma", "Ulysses", "Dune", "Beloved"}
+
+
+def called(name: str, **arguments: Any) -> dict[str, Any]:
+    return {"decision": "execute", "tool_calls": [{"name": name, "arguments": arguments}]}
+
+
+def test_values_that_stand_in_a_row_are_not_made_a_list() -> None:
+    point = tool("point", ["x", "y"], x={"type": "integer"}, y={"type": "integer"})
+    source = row("p", "mark (31, 52) on the map", tools=(point,), **called("point", x=31, y=52))
+    assert all(for_each(random.Random(seed), source, Pool.of([source])) is None for seed in range(20))
 
 
 def test_values_in_quotes_are_not_made_a_list() -> None:

@@ -1,0 +1,88 @@
+"""Tools as developers of real interfaces write them, each with requests whose values are real ones, written by hand in
+`everyday/*.jsonl`, a file for each domain.
+
+What is invented teaches to read a signature. That "Thai" is a kind of food, and "a time frame of 5 years" the `years`, is met only
+here and in public sets: as rows they are drawn upon like those (`learner.synth.borrowed`).
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from learner.rows import ExpectedCall, GroundTruth, RewardModel, Row
+from learner.synth.lexicon import side_of
+from learner.synth.situations import user
+from runtime.decision import RefusalCategory
+
+LACKING, BESIDE = "everyday/lacking", "everyday/beside"
+"""Sources of rows to be asked about, and to be declined."""
+_FOLDER = Path(__file__).with_name("everyday")
+
+
+@cache
+def everyday_rows() -> tuple[Row, ...]:
+    """Each beside all tools of its domain. Those about tools of the side "eval" are never trained on; those about tools of both
+    sides are left out."""
+    return tuple(row for path in sorted(_FOLDER.glob("*.jsonl")) for row in _of_domain(path))
+
+
+def _of_domain(path: Path) -> Iterator[Row]:
+    """The last line has requests for several calls. Each of the others has a tool, requests for one call of it, some that lack
+    what it requires, and some that are beside it: near it, and served by no tool of the domain."""
+    *written, last = (json.loads(line) for line in path.read_text(encoding="ascii").splitlines())
+    tools = tuple(_tool(entry) for entry in written)
+    for entry in written:
+        name = entry["name"]
+        for number, (text, arguments) in enumerate(entry["requests"]):
+            yield _row("everyday", f"{name}-{number}", text, tools, [name], _calls([(name, arguments)]))
+        for number, (text, missing) in enumerate(entry["lacking"]):
+            parts = tuple({"tool": name, "parameter": parameter} for parameter in missing)
+            truth = GroundTruth(decision="clarify", missing=parts)
+            yield _row(LACKING, f"{name}-lacking-{number}", text, tools, [name], truth)
+        for number, text in enumerate(entry["beside"]):
+            truth = GroundTruth(decision="refuse", category=RefusalCategory.OUT_OF_SCOPE)
+            yield _row(BESIDE, f"{name}-beside-{number}", text, tools, [name], truth)
+    for number, (text, calls) in enumerate(last["several"]):
+        truth = _calls([(call["name"], call["arguments"]) for call in calls])
+        names = sorted({call["name"] for call in calls})
+        if len({side_of(name) for name in names}) == 1:
+            yield _row("everyday/several", f"{path.stem}-{number}", text, tools, names, truth)
+
+
+def _calls(calls: Sequence[tuple[str, dict[str, Any]]]) -> GroundTruth:
+    expected = tuple(ExpectedCall(name=name, arguments=arguments) for name, arguments in calls)
+    return GroundTruth(decision="execute", tool_calls=expected)
+
+
+def _row(
+    source: str, row_id: str, text: str, tools: tuple[dict[str, Any], ...], about: list[str], truth: GroundTruth
+) -> Row:
+    """Args: about: the tools that the request is for, or near; of one side."""
+    return Row(
+        data_source=source,
+        prompt=(user(text),),
+        tools=tools,
+        reward_model=RewardModel(ground_truth=truth),
+        extra_info={"id": f"everyday/{row_id}", "split": side_of(about[0]), "tool_ids": about},
+    )
+
+
+def _tool(entry: Mapping[str, Any]) -> dict[str, Any]:
+    parameters = {
+        "type": "object",
+        "properties": {name: _schema(kind.removesuffix("*")) for name, kind in entry["parameters"].items()},
+        "required": [name for name, kind in entry["parameters"].items() if kind.endswith("*")],
+    }
+    return {
+        "type": "function",
+        "function": {"name": entry["name"], "description": entry["description"], "parameters": parameters},
+    }
+
+
+def _schema(kind: str) -> dict[str, Any]:
+    """Of a type as it is written here: "string", "[number]", "red|green"."""
+    if kind.startswith("["):
+        return {"type": "array", "items": _schema(kind[1:-1])}
+    return {"type": "string", "enum": kind.split("|")} if "|" in kind else {"type": kind}
