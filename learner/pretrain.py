@@ -351,7 +351,7 @@ def parse_arguments(given_words: Sequence[str] | None = None) -> argparse.Namesp
     parser.add_argument("--prefix", type=int, default=240, help="tokens of a packed sequence for the tools")
     parser.add_argument("--slot", type=int, default=288, help="tokens of a slot for situations")
     parser.add_argument("--slots", type=int, default=2, help="slots of a packed sequence")
-    parser.add_argument("--long-slot", type=int, default=720, help="tokens of the one slot for long conversations")
+    parser.add_argument("--long-slot", type=int, default=880, help="tokens of the one slot for long conversations")
     parser.add_argument("--wide-prefix", type=int, default=384, help="tokens for the tools of wide batches")
     parser.add_argument(
         "--batches",
