@@ -5,6 +5,7 @@ They are everyday words, such as are written small in the phrasebook and the que
 just that word (days, colours, units, opposites) are near each other for a sentence model and must not be exchanged.
 """
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -80,8 +81,12 @@ def _stem(word: str) -> str:
 
 
 def everyday_words() -> list[str]:
-    """The frequent words that are written small in what the generator's people say."""
-    said = " ".join(entry.text for side in ("train", "eval") for entry in phrasebook.entries(side))
+    """The frequent words that are written small in what the generator's people say to tools, and in its questions.
+
+    Requests beside a tool (`beside`) are left out: what is near their words was not read by anybody yet, and a sentence model takes
+    some opposites for near.
+    """
+    said = " ".join(_served(entry.text) for side in ("train", "eval") for entry in phrasebook.entries(side))
     said += " ".join(text for side in ("train", "eval") for text in questions.questions(side))
     spoken = Counter(re.findall(r"[A-Za-z]+", said))
     words = [word for word in frequent_words(capitalised=0) if len(word) > 2]
@@ -89,6 +94,10 @@ def everyday_words() -> list[str]:
     return [
         w for w in words if says[w] and spoken[w] >= max(_OFTEN, _OFTEN_SMALL * (spoken[w] + spoken[w.capitalize()]))
     ]
+
+
+def _served(entry: str) -> str:
+    return json.dumps({key: value for key, value in json.loads(entry).items() if key != "beside"})
 
 
 def write(path: Path = NEAR_WORDS) -> None:

@@ -10,7 +10,7 @@ import random
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -72,9 +72,9 @@ class Borrowed:
     alike: dict[str, tuple[str, ...]]
     """By tool: others that share a word with it, and are about something else as well."""
     pool: variants.Pool
-    lacking: dict[str, tuple[Row, ...]] = field(default_factory=dict)
+    lacking: dict[str, tuple[Row, ...]]
     """By tool: requests that were written without something that it requires."""
-    beside: dict[str, tuple[Row, ...]] = field(default_factory=dict)
+    beside: dict[str, tuple[Row, ...]]
     """By tool: requests that are near it, and that it does not serve."""
 
     @classmethod
@@ -212,6 +212,7 @@ class Borrowed:
         return variants.lacking(rng, row, self.pool) if kind == "clarify" else row
 
     def _declined(self, rng: random.Random, company: "_Company") -> Situation | None:
+        """A request that no tool serves: about anything, near one that is shown, or for one that is not."""
         draw = rng.random()
         if draw < _ASKED_ELSEWHERE:
             return asked_elsewhere(rng, self.side, company.tools)

@@ -1,5 +1,5 @@
-"""Tools as developers of real interfaces write them, each with requests whose values are real ones, written by hand in
-`everyday/*.jsonl`, a file for each domain.
+"""Tools as developers of real interfaces write them, each with requests whose values are real ones, written one by one in
+`everyday/*.jsonl`, a file for each domain (who wrote and read them: `docs/decisions/0045-everyday-tools.md`).
 
 What is invented teaches to read a signature. That "Thai" is a kind of food, and "a time frame of 5 years" the `years`, is met only
 here and in public sets: as rows they are drawn upon like those (`learner.synth.borrowed`).
