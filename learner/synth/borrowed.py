@@ -7,7 +7,6 @@ are requests of their own, and any request may take shape over several turns (`l
 """
 
 import random
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,33 +15,34 @@ from typing import Any
 
 from learner import variants
 from learner.demonstration import decide
-from learner.matching import UNSET, unwrap
-from learner.rewards import score
-from learner.rows import ExpectedCall, GroundTruth, RewardModel, Row
+from learner.rows import GroundTruth, RewardModel, Row
 from learner.synth import dialogues
 from learner.synth.conversations import can_go_on, joined
 from learner.synth.everyday import BESIDE, LACKING
 from learner.synth.invention import InventedTool, Phrases
 from learner.synth.lexicon import VERBS, Side, side_of
-from learner.synth.parameters import EXPLICIT, NUMBER_WORDS, Parameter, Spoken
+from learner.synth.parameters import EXPLICIT, Parameter, Spoken
 from learner.synth.questions import asked_elsewhere, is_none_about
 from learner.synth.scenarios import Family
 from learner.synth.sequences import together
 from learner.synth.situations import Situation, out_of_scope, user
+from learner.synth.sound_rows import (
+    LONGEST_REQUEST,
+    all_said,
+    is_sound,
+    is_usable,
+    parameters_of,
+    plainly,
+    single_requests,
+)
 from learner.synth.toolset import CHANCES
 from learner.synth.utterances import Lacking, Request
 from runtime.decision import Execute
-from tools.json_schema import argument_errors
 from tools.likeness import content_words, share
-from tools.wording import only_place, places
 
 _MOST_TOOLS = len(CHANCES)
 _LONGEST_SCHEMA = 1260
 """Characters of a tool's schema; longer ones leave no room for a neighbour."""
-_LONGEST_REQUEST = 600
-"""Characters; of longer ones, with the calls for them, few would fit a slot."""
-_NEVER_BORROWED = ("bfcl/parallel", "bfcl/parallel_multiple")
-"""Sources: what is measured on them is measured on requests that nobody trained on."""
 _FAMILIES_OF_SEVERAL = 0.35
 """Share of families over the tools of a request for several calls, where the rows have such."""
 _NEAR_MISSES = 0.3
@@ -83,10 +83,10 @@ class Borrowed:
         found: dict[str, list[Row]] = defaultdict(list)
         several: list[Row] = []
         tools: dict[str, dict[str, Any]] = {}
-        for labelled in filter(_is_usable, rows):
-            row = _plainly(labelled)
+        for labelled in filter(is_usable, rows):
+            row = plainly(labelled)
             called = {call.name for call in row.truth.tool_calls}
-            if any(side_of(name) != side for name in called) or not _is_sound(row, labelled.truth):
+            if any(side_of(name) != side for name in called) or not is_sound(row, labelled.truth):
                 continue
             shown = {name: tool for tool in row.tools if (name := tool["function"]["name"]) in called}
             if any(len(str(tool)) > _LONGEST_SCHEMA or tools.get(name, tool) != tool for name, tool in shown.items()):
@@ -94,7 +94,7 @@ class Borrowed:
             tools.update(shown)
             if len(row.truth.tool_calls) > 1 and len(called) <= _MOST_TOOLS:
                 several.append(row)
-            for part in _single_requests(row):
+            for part in single_requests(row):
                 found[part.truth.tool_calls[0].name].append(part)
         kept = {name: tuple(members) for name, members in found.items()}
         pool = variants.Pool.of([row for members in kept.values() for row in members])
@@ -179,7 +179,7 @@ class Borrowed:
             return None
         made = dialogues.hand_on(rng, self.side, giver.tool, giver.spoken, asked.tool, opening)
         said = " ".join(message["content"] for message in made.messages) if made else ""
-        return made if made and _all_said(made.truth.tool_calls, said) else None
+        return made if made and all_said(made.truth.tool_calls, said) else None
 
     def _opening(self, rng: random.Random, asked: "_Asked") -> Lacking | None:
         """The request without one of its values, or without all."""
@@ -254,7 +254,7 @@ class Borrowed:
         if any(call in calls[:at] for at, call in enumerate(calls)):
             return None
         text = together(rng, [row.prompt[-1]["content"] for row in rows])
-        if len(text) > _LONGEST_REQUEST or not _all_said(calls, text):  # one may have ended in a mark that was cut off
+        if len(text) > LONGEST_REQUEST or not all_said(calls, text):  # one may have ended in a mark that was cut off
             return None
         truth = GroundTruth(decision="execute", tool_calls=calls)
         return rows[0].model_copy(update={"prompt": (user(text),), "reward_model": RewardModel(ground_truth=truth)})
@@ -296,7 +296,7 @@ def _asked(row: Row) -> _Asked | None:
     decision = decide(row)
     assert isinstance(decision, Execute)
     (call,) = decision.calls
-    schema = _parameters(row, call.name)
+    schema = parameters_of(row, call.name)
     properties, required = schema.get("properties", {}), schema.get("required", ())
     spoken: dict[str, Spoken] = {}
     for name, value in call.arguments.items():
@@ -328,72 +328,6 @@ def _by_tool(rows: Iterable[Row], source: str, tools: Mapping[str, Any]) -> dict
 def is_kept(row: Row) -> bool:
     """Whether all tools that the row calls are kept for evaluation."""
     return all(side_of(call.name) == "eval" for call in row.truth.tool_calls)
-
-
-def _is_usable(row: Row) -> bool:
-    return (
-        row.data_source not in _NEVER_BORROWED
-        and bool(row.truth.tool_calls)
-        and variants.is_plain(row)
-        and len(row.prompt[-1]["content"]) <= _LONGEST_REQUEST
-    )
-
-
-def _plainly(row: Row) -> Row:
-    """With one value of each argument, where the label allows several: one that is said, as it is written there."""
-    text = row.prompt[-1]["content"]
-    calls = []
-    for call in row.truth.tool_calls:
-        properties = _parameters(row, call.name).get("properties", {})
-        chosen = {name: _taught(value, properties.get(name, {}), text) for name, value in call.arguments.items()}
-        calls.append(ExpectedCall(name=call.name, arguments={n: v for n, v in chosen.items() if v is not UNSET}))
-    truth = GroundTruth(decision="execute", tool_calls=tuple(calls))
-    return row.model_copy(update={"reward_model": RewardModel(ground_truth=truth)})
-
-
-def _taught(expected: Any, schema: dict[str, Any], text: str) -> Any:
-    values, optional = unwrap(expected)
-    said = next((value for value in values if _is_said(value, text)), UNSET)
-    if said is UNSET:
-        return UNSET if optional or not values else values[0]
-    if isinstance(said, str) and "enum" not in schema and (place := only_place(text, said)):
-        return place.group()
-    return said
-
-
-def _single_requests(row: Row) -> list[Row]:
-    """The row, or where it is for several calls those of its sentences that are about one of them: its values are said there and
-    nowhere else."""
-    calls = row.truth.tool_calls
-    if len(calls) == 1:
-        return [row]
-    sentences = _SENTENCE.split(row.prompt[-1]["content"])
-    spoken = [[value for value in call.arguments.values() if not isinstance(value, bool)] for call in calls]
-    if not all(spoken):  # one that is said without values may be in any sentence
-        return []
-    homes = [[at for at, s in enumerate(sentences) if any(_is_said(v, s) for v in values)] for values in spoken]
-    found: list[Row] = []
-    for call, values, home in zip(calls, spoken, homes, strict=True):
-        if len(home) != 1 or sum(home[0] in other for other in homes) != 1:
-            continue
-        sentence = _LINK.sub("", sentences[home[0]])
-        if all(_is_said(value, sentence) for value in values) and len(sentence.split()) >= 4:
-            truth = GroundTruth(decision="execute", tool_calls=(call,))
-            text = sentence[:1].upper() + sentence[1:]
-            changes = {"prompt": (user(text),), "reward_model": RewardModel(ground_truth=truth)}
-            found.append(row.model_copy(update=changes))
-    return found
-
-
-_SENTENCE = re.compile(r"(?<=[.?!])\s+")
-_LINK = re.compile(
-    r"^(first|firstly|second|secondly|third|then|next|also|additionally|furthermore|moreover|lastly|finally|after that|and),?\s+",
-    re.IGNORECASE,
-)
-
-
-def _parameters(row: Row, tool: str) -> dict[str, Any]:
-    return next((t["function"]["parameters"] for t in row.tools if t["function"]["name"] == tool), {})
 
 
 def _words(name: str) -> frozenset[str]:
@@ -432,43 +366,3 @@ _AT_MOST_ALIKE = 40
 """Tools that have a word; one that more have, such as "library", says little of what a tool is about."""
 _SAYS_THE_SAME = 0.3
 """Jaccard similarity of two descriptions, from which on one tool might stand in for the other."""
-
-
-def _is_sound(row: Row, label: GroundTruth) -> bool:
-    """What is taught is right by the label, fits the schema, and every value is said: a small model that is shown others learns to
-    make them up."""
-    decision = decide(row)
-    if not isinstance(decision, Execute) or not score(decision, label, row.tools).exact:
-        return False
-    if any(argument_errors(_parameters(row, call.name), call.arguments) for call in decision.calls):
-        return False
-    return _all_said(row.truth.tool_calls, row.prompt[-1]["content"])
-
-
-def _all_said(calls: Iterable[ExpectedCall], text: str) -> bool:
-    return all(_is_said(value, text) for call in calls for value in call.arguments.values())
-
-
-def _is_said(value: Any, text: str) -> bool:
-    """As it is, or a number as people write it: "20,000", "two", "$12.50", "6cm", "5%" for 0.05."""
-    if isinstance(value, list):
-        return all(_is_said(item, text) for item in value)
-    if isinstance(value, bool):
-        return True
-    if isinstance(value, str):
-        return bool(places(text, value))
-    if not isinstance(value, int | float):
-        return False
-    forms = [f"{value}", f"{value:g}", f"{value:,}"]
-    forms += [f"{value:.2f}", f"{value:,.2f}"] if round(value, 2) == value else []
-    forms += [f"{100 * value:g}%"] if 0 < value < 1 else []
-    forms += [NUMBER_WORDS[int(value) - 1]] if value in range(1, len(NUMBER_WORDS) + 1) else []
-    text = _UNIT.sub(" ", text)
-    return any(places(text, form) for form in forms)
-
-
-_UNIT = re.compile(
-    r"(?<=\d)(?=(?:[cdkm]?m|[km]?g|lbs?|oz|ml|cl|[kmgt]b|[km]?w|kwh|ft|in|hrs?|mins?|nm|hz|mah?|kj|kcal|mph)\b)",
-    re.IGNORECASE,
-)
-"""Before a unit that is written at its figure."""
