@@ -10,19 +10,18 @@ Shape letters: B groups, R rollouts per group, P prompt tokens, C completion tok
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch.nn.functional import log_softmax
 from torch.utils.checkpoint import checkpoint
 
-from runtime.policy.embedded.constraint import Constraint, allowed, unpacked
+from learner.few_tokens import FORBIDDEN, allow_few, logits_of_allowed
+from runtime.policy.embedded.constraint import Constraint, allowed_bits, unpacked
 
 TOLERANCE = 2e-3
 """The most by which a packed logprob may differ from a plain one, in nats."""
-
-_FORBIDDEN = -1e9
-"""A logit that wins nothing; infinity would make the entropy NaN."""
 
 MAX_LOGITS = 32_000_000
 """Logits held at once; with more, the head runs in recomputed chunks."""
@@ -103,41 +102,70 @@ def completion_logprobs(
     hidden_NH = hidden_BLH.flatten(0, 1)[packed.predictors_N.to(device)]
     head, targets_N = causal.get_output_embeddings(), packed.targets_N.to(device)
     rows = max(1, max_logits // head.weight.shape[0])
-    if len(hidden_NH) <= rows:
-        return _head(hidden_NH, targets_N, allowed_NW, head, temperature, entropy)
-    parts = [
-        checkpoint(
-            _head,
-            hidden_NH[i : i + rows],
-            targets_N[i : i + rows],
-            None if allowed_NW is None else allowed_NW[i : i + rows],
-            head,
-            temperature,
-            entropy,
-            use_reentrant=False,
-        )
-        for i in range(0, len(hidden_NH), rows)
-    ]
-    return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts]) if entropy else None
+    if allowed_NW is None or not _is_plain(head):
+        chosen_N, entropy_N = _in_parts(rows, hidden_NH, targets_N, allowed_NW, head, temperature)
+        return chosen_N, entropy_N if entropy else None
+    few_N = allow_few(allowed_NW)
+    chosen_N, entropy_N = hidden_NH.new_zeros(2, len(hidden_NH), dtype=torch.float32)
+    for those_N, of in ((few_N, _of_few), (~few_N, partial(_in_parts, rows))):
+        chosen, spread = of(hidden_NH[those_N], targets_N[those_N], allowed_NW[those_N], head, temperature)
+        chosen_N, entropy_N = chosen_N.masked_scatter(those_N, chosen), entropy_N.masked_scatter(those_N, spread)
+    return chosen_N, entropy_N if entropy else None
 
 
-def _head(
+def _is_plain(head: Any) -> bool:
+    return type(head) is torch.nn.Linear
+
+
+def _in_parts(
+    rows: int,
     hidden_NH: torch.Tensor,
     targets_N: torch.Tensor,
     allowed_NW: torch.Tensor | None,
     head: Any,
     temperature: float,
-    entropy: bool,
-) -> tuple[torch.Tensor, torch.Tensor | None]:
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logprobs and entropies, with all logits of at most so many rows at once."""
+    if len(hidden_NH) <= rows:
+        return _of_all(hidden_NH, targets_N, allowed_NW, head, temperature)
+    parts = [
+        checkpoint(
+            _of_all,
+            hidden_NH[i : i + rows],
+            targets_N[i : i + rows],
+            None if allowed_NW is None else allowed_NW[i : i + rows],
+            head,
+            temperature,
+            use_reentrant=False,
+        )
+        for i in range(0, len(hidden_NH), rows)
+    ]
+    return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
+
+
+def _of_all(
+    hidden_NH: torch.Tensor, targets_N: torch.Tensor, allowed_NW: torch.Tensor | None, head: Any, temperature: float
+) -> tuple[torch.Tensor, torch.Tensor]:
     logits_NV = head(hidden_NH).float() / temperature
     if allowed_NW is not None:
         allowed_NV = unpacked(allowed_NW, logits_NV.shape[1]).to(logits_NV.device)
-        logits_NV = logits_NV.masked_fill(~allowed_NV, _FORBIDDEN)
-    logprobs_NV = log_softmax(logits_NV, dim=-1)
-    chosen_N = logprobs_NV.gather(-1, targets_N[:, None])[:, 0]
-    if not entropy:
-        return chosen_N, None
-    detached = logprobs_NV.detach()  # entropy is watched, not trained
+        logits_NV = logits_NV.masked_fill(~allowed_NV, FORBIDDEN)
+    return _chosen(logits_NV, targets_N)
+
+
+def _of_few(
+    hidden_NH: torch.Tensor, targets_N: torch.Tensor, allowed_NW: torch.Tensor, head: Any, temperature: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    logits_NK, ids_NK = logits_of_allowed(head, hidden_NH, allowed_NW)
+    at_N = (logits_NK > FORBIDDEN).logical_and(ids_NK == targets_N[:, None]).long().argmax(-1)
+    return _chosen(logits_NK / temperature, at_N)
+
+
+def _chosen(logits_NX: torch.Tensor, at_N: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logprob of one of X tokens, and the entropy among all."""
+    logprobs_NX = log_softmax(logits_NX, dim=-1)
+    chosen_N = logprobs_NX.gather(-1, at_N[:, None])[:, 0]
+    detached = logprobs_NX.detach()  # entropy is watched, not trained
     return chosen_N, -(detached.exp() * detached).sum(-1)
 
 
@@ -176,7 +204,7 @@ def sample(
     last_BH = hidden[torch.arange(len(prompts_B), device=device), lengths_B - 1]
     ways = None if constraints_B is None else [[c.copy() for _ in range(rollouts)] for c in constraints_B]
     done_BR = torch.zeros((len(prompts_B), rollouts), dtype=torch.bool, device=device)
-    tokens_BR = _choose(head(last_BH)[:, None].expand(-1, rollouts, -1), temperature, ways, done_BR)
+    tokens_BR = _choose(head, last_BH[:, None].expand(-1, rollouts, -1), temperature, ways, done_BR)
 
     sampled: list[list[list[int]]] = [[[] for _ in range(rollouts)] for _ in prompts_B]
     alive = torch.arange(len(prompts_B), device=device)  # groups with an unfinished rollout
@@ -201,35 +229,52 @@ def sample(
             past_key_values=cache,
             use_cache=True,
         ).last_hidden_state
-        tokens_BR = _choose(head(hidden), temperature, ways, done_BR)
+        tokens_BR = _choose(head, hidden, temperature, ways, done_BR)
     return sampled
 
 
 def _choose(
-    logits_BRV: torch.Tensor,
+    head: Any,
+    hidden_BRH: torch.Tensor,
     temperature: float,
     ways: Sequence[Sequence[Constraint]] | None,
     done_BR: torch.Tensor,
 ) -> torch.Tensor:
-    """The next token of each rollout; the constraints of those that are not done go one token on."""
+    """The next token of each rollout that is not done, whose constraint goes one token on; of the others 0."""
+    going_BR = ~done_BR
+    hidden_NH = hidden_BRH[going_BR]
     if ways is None:
-        return _draw(logits_BRV, temperature)
-    going: list[tuple[int, int]] = (~done_BR).nonzero().tolist()
-    if going:
-        allowed_NV = allowed([ways[b][r] for b, r in going]).to(logits_BRV.device)
-        logits_BRV = logits_BRV.clone()
-        logits_BRV[~done_BR] = logits_BRV[~done_BR].masked_fill(~allowed_NV, -torch.inf)
-    tokens_BR = _draw(logits_BRV, temperature)
-    for b, r in going:
-        ways[b][r].advance(int(tokens_BR[b, r]))
-    return tokens_BR
+        tokens_N = _draw(head(hidden_NH).float(), temperature)
+    else:
+        going = [ways[b][r] for b, r in going_BR.nonzero().tolist()]
+        tokens_N = _draw_allowed(head, hidden_NH, allowed_bits(going), temperature) if going else hidden_NH.new_zeros(0)
+        for way, token in zip(going, tokens_N.tolist(), strict=True):
+            way.advance(token)
+    return torch.zeros_like(done_BR, dtype=torch.long).masked_scatter(going_BR, tokens_N.long())
 
 
-def _draw(logits_BRV: torch.Tensor, temperature: float) -> torch.Tensor:
+def _draw_allowed(head: Any, hidden_NH: torch.Tensor, bits_NW: torch.Tensor, temperature: float) -> torch.Tensor:
+    few_N = allow_few(bits_NW) if _is_plain(head) else torch.zeros(len(bits_NW), dtype=torch.bool)
+    tokens_N = torch.zeros(len(bits_NW), dtype=torch.long, device=hidden_NH.device)
+    if few_N.any():
+        logits_FK, ids_FK = logits_of_allowed(head, hidden_NH[few_N], bits_NW[few_N])
+        tokens_N[few_N] = ids_FK.gather(-1, _draw(logits_FK, temperature)[:, None])[:, 0]
+    if not few_N.all():
+        logits_MV = head(hidden_NH[~few_N]).float()
+        allowed_MV = unpacked(bits_NW[~few_N], logits_MV.shape[1]).to(logits_MV.device)
+        tokens_N[~few_N] = _draw(logits_MV.masked_fill(~allowed_MV, FORBIDDEN), temperature)
+    return tokens_N
+
+
+def _draw(logits_NV: torch.Tensor, temperature: float) -> torch.Tensor:
+    """Where a uniform number falls among the summed probabilities: `multinomial` draws one for each word of the vocabulary, which
+    took a seventh of a training step."""
     if temperature == 0:
-        return logits_BRV.argmax(-1)
-    probabilities = torch.softmax(logits_BRV.float() / temperature, dim=-1)
-    return torch.multinomial(probabilities.flatten(0, 1), 1).view(logits_BRV.shape[:2])
+        return logits_NV.argmax(-1)
+    summed_NV = torch.softmax(logits_NV / temperature, dim=-1).cumsum(-1, dtype=torch.float64)
+    whole_N1 = summed_NV[:, -1:]
+    at_N1 = torch.minimum(torch.rand_like(whole_N1) * whole_N1, torch.nextafter(whole_N1, torch.zeros_like(whole_N1)))
+    return torch.searchsorted(summed_NV, at_N1, right=True)[:, 0]
 
 
 def _append(

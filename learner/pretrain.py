@@ -41,7 +41,7 @@ from learner.loss_curve import draw_loss
 from learner.row_files import read_rows
 from learner.starter import SIZES, build_model
 from learner.synth.borrowed import Borrowed
-from learner.synth.everyday import everyday_rows
+from learner.synth.everyday import everyday_rows, everyday_talks
 from learner.synth.packing import IGNORED, Batch, Layout, packed_batches
 from runtime.prompt import Renderer
 
@@ -54,7 +54,7 @@ class _Batches(IterableDataset):
     def __iter__(self) -> Iterator[Batch]:
         renderer = Renderer.load(self._tokenizer_folder)
         rows = [*everyday_rows(), *(row for file in self._files for row in read_rows(file))]
-        yield from packed_batches(renderer, borrowed=Borrowed.of(rows, "train"), **self._where)
+        yield from packed_batches(renderer, borrowed=Borrowed.of(rows, "train", everyday_talks()), **self._where)
 
 
 _LEAST = 2e-5

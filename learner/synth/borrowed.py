@@ -35,9 +35,10 @@ from learner.synth.sound_rows import (
     plainly,
     single_requests,
 )
+from learner.synth.talks import Talk
 from learner.synth.toolset import CHANCES
 from learner.synth.utterances import Lacking, Request
-from runtime.decision import Execute
+from runtime.decision import Execute, Refuse
 from tools.likeness import content_words, share
 
 _MOST_TOOLS = len(CHANCES)
@@ -45,6 +46,8 @@ _LONGEST_SCHEMA = 1260
 """Characters of a tool's schema; longer ones leave no room for a neighbour."""
 _FAMILIES_OF_SEVERAL = 0.35
 """Share of families over the tools of a request for several calls, where the rows have such."""
+_FAMILIES_OF_A_TALK = 0.25
+"""Share of families over the tools of a conversation that was written, where there are such."""
 _NEAR_MISSES = 0.3
 """Chance that a request that no tool serves shares a word with one."""
 _ASKED_ELSEWHERE = 0.35
@@ -55,8 +58,10 @@ are not there."""
 _LACKING_AS_WRITTEN = 0.6
 """Chance that a request that lacks something is one that was written so, where there are such."""
 _DIALOGUES = {"gathered": 9, "announced": 4, "provided": 8}
-_KINDS = {"execute": 30, "whole": 24, "several": 8, "each": 5, "clarify": 16, "absent": 34, **_DIALOGUES}
-"""Weights of the kinds of situation; whole: a request for several calls as it was written, in families over its tools."""
+_KINDS = {"execute": 30, "whole": 24, "several": 8, "each": 5, "clarify": 22, "absent": 34, **_DIALOGUES}
+"""Weights of the kinds of situation; whole: a request for several calls as it was written, or a conversation, in families over its
+tools."""
+_KINDS_BESIDE_A_TALK = {**_KINDS, "whole": 60}
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,8 @@ class Borrowed:
     """Requests for one call, whole ones and those that are a sentence of a longer one."""
     several: tuple[Row, ...]
     """Requests for more than one call."""
+    talks: tuple[Talk, ...]
+    """Conversations over such tools."""
     alike: dict[str, tuple[str, ...]]
     """By tool: others that share a word with it, and are about something else as well."""
     pool: variants.Pool
@@ -78,8 +85,8 @@ class Borrowed:
     """By tool: requests that are near it, and that it does not serve."""
 
     @classmethod
-    def of(cls, rows: Sequence[Row], side: Side) -> "Borrowed":
-        """Takes sound rows with one request; one tool in eight is kept for evaluation."""
+    def of(cls, rows: Sequence[Row], side: Side, talks: Sequence[Talk] = ()) -> "Borrowed":
+        """Takes sound rows with one request, and conversations; one tool in eight is kept for evaluation."""
         found: dict[str, list[Row]] = defaultdict(list)
         several: list[Row] = []
         tools: dict[str, dict[str, Any]] = {}
@@ -99,28 +106,38 @@ class Borrowed:
         kept = {name: tuple(members) for name, members in found.items()}
         pool = variants.Pool.of([row for members in kept.values() for row in members])
         lacking, beside = (_by_tool(rows, source, tools) for source in (LACKING, BESIDE))
-        return cls(side, tools, kept, tuple(several), _alike(sorted(kept)), pool, lacking, beside)
+        usable = tuple(talk for talk in talks if talk.side == side and tools.keys() >= set(talk.about))
+        return cls(side, tools, kept, tuple(several), usable, _alike(sorted(kept)), pool, lacking, beside)
 
     def family(
         self, rng: random.Random, *, situations: int, tools: tuple[int, int] = (1, 5), long: bool = False
     ) -> Family:
         """
         Args:
-            tools: the fewest and the most that are shown; a request for several calls may want more.
+            tools: the fewest and the most that are shown; a request for several calls or a conversation may want more.
             long: each situation comes late in a conversation, after others over the same tools.
         """
-        whole = rng.choice(self.several) if self.several and rng.random() < _FAMILIES_OF_SEVERAL else None
+        whole = self._whole(rng)
         shown = self._shown(rng, whole, rng.randint(*tools))
         company = _Company(tuple(shown), tuple(self.tools[name] for name in shown), whole)
         make = self._conversation if long else self._situation
         return Family(self.side, (), tuple(make(rng, company) for _ in range(situations)), company.tools)
 
-    def _shown(self, rng: random.Random, whole: Row | None, size: int) -> list[str]:
-        """Names of tools, of which one at least has requests of its own. Args: whole: a request that they shall serve."""
+    def _whole(self, rng: random.Random) -> Row | Talk | None:
+        """What a family is made around."""
+        draw = rng.random()
+        if self.talks and draw < _FAMILIES_OF_A_TALK:
+            return rng.choice(self.talks)
+        if self.several and draw > 1 - _FAMILIES_OF_SEVERAL:
+            return rng.choice(self.several)
+        return None
+
+    def _shown(self, rng: random.Random, whole: Row | Talk | None, size: int) -> list[str]:
+        """Names of tools, of which one at least has requests of its own. Args: whole: what they shall serve."""
         size = min(size, len(self.rows))
         if whole is None:
             return self._with_neighbours(rng, size)
-        called = sorted({call.name for call in whole.truth.tool_calls})
+        called = whole.about if isinstance(whole, Talk) else sorted({call.name for call in whole.truth.tool_calls})
         others = [name for name in rng.sample(sorted(self.rows), size) if name not in called]
         beside = others[: max(size - len(called), 0 if any(name in self.rows for name in called) else 1)]
         return [*rng.sample(called, len(called)), *beside]
@@ -144,9 +161,12 @@ class Borrowed:
         return joined(rng, [*rounds, self._situation(rng, company)], self.side, "borrowed conversation")
 
     def _situation(self, rng: random.Random, company: "_Company") -> Situation:
+        kinds = _KINDS_BESIDE_A_TALK if isinstance(company.whole, Talk) else _KINDS
         while True:
-            kind = rng.choices(tuple(_KINDS), tuple(_KINDS.values()))[0]
-            if kind in _DIALOGUES:
+            kind = rng.choices(tuple(kinds), tuple(kinds.values()))[0]
+            if kind == "whole" and isinstance(company.whole, Talk):
+                kind, made = "talk", self._of_talk(rng, company.whole, company)
+            elif kind in _DIALOGUES:
                 made = self._dialogue(rng, kind, company)
             elif kind == "absent":
                 made = self._declined(rng, company)
@@ -156,6 +176,14 @@ class Borrowed:
                 made = row and decision and Situation(kind, row.prompt, decision)
             if made:
                 return replace(made, kind=f"borrowed {kind}")
+
+    def _of_talk(self, rng: random.Random, talk: Talk, company: "_Company") -> Situation | None:
+        """None where a tool that is shown might serve what the conversation's own do not."""
+        made = talk.situation(rng, company.tools)
+        if not isinstance(made.decision, Refuse):
+            return made
+        others = [tool for tool in company.tools if tool["function"]["name"] not in talk.about]
+        return made if is_none_about(made.messages[-1]["content"], others) else None
 
     def _dialogue(self, rng: random.Random, kind: str, company: "_Company") -> Situation | None:
         """A request that takes shape over several turns (`learner.synth.dialogues`)."""
@@ -196,7 +224,9 @@ class Borrowed:
     def _request(self, rng: random.Random, kind: str, company: "_Company") -> Row | None:
         if kind == "whole":
             whole = company.whole
-            return whole and self._otherwise(rng, whole.model_copy(update={"tools": company.tools}))
+            if not isinstance(whole, Row):
+                return None
+            return self._otherwise(rng, whole.model_copy(update={"tools": company.tools}))
         if kind == "several":
             return self._several(rng, company)
         if (
@@ -277,8 +307,8 @@ class _Company:
 
     names: tuple[str, ...]
     tools: tuple[dict[str, Any], ...]
-    whole: Row | None
-    """A request for several of them."""
+    whole: Row | Talk | None
+    """A request for several of them, or a conversation over them."""
 
 
 @dataclass(frozen=True)

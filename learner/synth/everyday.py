@@ -14,6 +14,7 @@ from typing import Any
 from learner.rows import ExpectedCall, GroundTruth, RewardModel, Row
 from learner.synth.lexicon import side_of
 from learner.synth.situations import user
+from learner.synth.talks import Talk
 from runtime.decision import RefusalCategory
 
 LACKING, BESIDE = "everyday/lacking", "everyday/beside"
@@ -23,16 +24,43 @@ _FOLDER = Path(__file__).with_name("everyday")
 
 @cache
 def everyday_rows() -> tuple[Row, ...]:
-    """Each beside all tools of its domain. Those about tools of the side "eval" are never trained on; those about tools of both
-    sides are left out."""
-    return tuple(row for path in sorted(_FOLDER.glob("*.jsonl")) for row in _of_domain(path))
+    """Each beside all tools of its domain, conversations turn by turn. Those about tools of the side "eval" are never trained on;
+    those about tools of both sides are left out."""
+    talks = (row for talk, tools in _talks() if talk.side for row in talk.rows(tools))
+    return (*(row for path in _domains() for row in _of_domain(path)), *talks)
+
+
+def everyday_talks() -> tuple[Talk, ...]:
+    """Of both sides, and those about tools of both."""
+    return tuple(talk for talk, _ in _talks())
+
+
+@cache
+def _talks() -> tuple[tuple[Talk, tuple[dict[str, Any], ...]], ...]:
+    """Each with the tools of its domain."""
+    found: list[tuple[Talk, tuple[dict[str, Any], ...]]] = []
+    for path in _domains():
+        tools, _, last = _read(path)
+        orders = {tool["function"]["name"]: list(tool["function"]["parameters"]["properties"]) for tool in tools}
+        conversations = enumerate(last["conversations"])
+        found += [(Talk.of(f"{path.stem}-talk-{n}", written, orders), tools) for n, written in conversations]
+    return tuple(found)
+
+
+def _domains() -> list[Path]:
+    return sorted(_FOLDER.glob("*.jsonl"))
+
+
+def _read(path: Path) -> tuple[tuple[dict[str, Any], ...], list[dict[str, Any]], dict[str, Any]]:
+    """Tools, the line of each, and the last line."""
+    *written, last = (json.loads(line) for line in path.read_text(encoding="ascii").splitlines())
+    return tuple(_tool(entry) for entry in written), written, last
 
 
 def _of_domain(path: Path) -> Iterator[Row]:
-    """The last line has requests for several calls. Each of the others has a tool, requests for one call of it, some that lack
-    what it requires, and some that are beside it: near it, and served by no tool of the domain."""
-    *written, last = (json.loads(line) for line in path.read_text(encoding="ascii").splitlines())
-    tools = tuple(_tool(entry) for entry in written)
+    """The last line has requests for several calls, and conversations. Each of the others has a tool, requests for one call of it,
+    some that lack what it requires, and some that are beside it: near it, and served by no tool of the domain."""
+    tools, written, last = _read(path)
     for entry in written:
         name = entry["name"]
         for number, (text, arguments) in enumerate(entry["requests"]):

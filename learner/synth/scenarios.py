@@ -48,7 +48,7 @@ class Family:
 
 WEIGHTS: dict[str, float] = {
     "execute": 40,
-    "clarify": 24,
+    "clarify": 28,
     "supplied": 9,
     "absent": 20,
     "unsafe": 3,

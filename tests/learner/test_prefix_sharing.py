@@ -9,8 +9,9 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
 
+from learner.few_tokens import FORBIDDEN, allow_few, logits_of_allowed
 from learner.prefix_sharing import agrees, completion_logprobs, pack, sample
-from runtime.policy.embedded.constraint import Constraint, Grammars, unpacked
+from runtime.policy.embedded.constraint import Constraint, Grammars, allowed_bits, unpacked
 from tests.tiny_model import build_tiny_model
 
 # PEFT asks transformers for a property under its old name.
@@ -158,6 +159,51 @@ def test_constrained_logprobs_are_those_among_the_allowed_tokens(
     assert entropy.isfinite().all()
     chunked, _ = completion_logprobs(model, packed, allowed_NW=allowed_NW, max_logits=logits.shape[-1])
     assert torch.allclose(got, chunked)
+
+
+def test_logits_of_the_few_allowed_tokens_are_those_of_the_whole_head(model: Any, constraint: Constraint) -> None:
+    torch.manual_seed(0)
+    head = torch.nn.Linear(8, constraint.vocabulary)
+    hidden_FH, bits_FW = torch.randn(2, 8), allowed_bits([constraint, constraint])
+    bits_FW[1] = 0
+    bits_FW[1, 0] = 0b1010_0000  # tokens 5 and 7
+    logits_FK, ids_FK = logits_of_allowed(head, hidden_FH, bits_FW)
+    whole_FV = head(hidden_FH)
+    for place, line in enumerate(unpacked(bits_FW, constraint.vocabulary)):
+        allowed = line.nonzero()[:, 0]
+        assert ids_FK[place, : len(allowed)].tolist() == allowed.tolist()
+        assert torch.allclose(logits_FK[place, : len(allowed)], whole_FV[place, allowed], atol=1e-5)
+        assert (logits_FK[place, len(allowed) :] == FORBIDDEN).all()
+    assert allow_few(bits_FW).tolist() == [True, True]
+    bits_FW[0] = -1
+    assert allow_few(bits_FW).tolist() == [False, True]
+
+
+@pytest.mark.parametrize("few", [0, 10_000])
+def test_constrained_logprobs_and_gradients_are_the_same_with_few_logits_and_with_all(
+    model: Any, folder: Path, constraint: Constraint, few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    policy = get_peft_model(model, LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False))
+    weights = [p for p in policy.parameters() if p.requires_grad]
+    completions = [[*tokenizer.encode(text, add_special_tokens=False), tokenizer.eos_token_id] for text in ("abf", "e")]
+    walked = [constraint.walk(completion) for completion in completions]
+    packed = pack(PROMPTS[:1], [completions], PAD)
+
+    def measured(most: int) -> tuple[torch.Tensor, ...]:
+        monkeypatch.setattr("learner.few_tokens.FEW", most)
+        logprobs, entropy = completion_logprobs(
+            policy.get_base_model(),
+            packed,
+            temperature=1.3,
+            entropy=True,
+            allowed_NW=torch.cat([bits for bits in walked if bits is not None]),
+        )
+        assert entropy is not None
+        return logprobs, entropy, *torch.autograd.grad(logprobs.mean(), weights)
+
+    for got, expected in zip(measured(few), measured(8), strict=True):
+        assert torch.allclose(got, expected, atol=1e-4)
 
 
 def test_a_completion_that_the_grammar_does_not_allow_has_no_way_through_it(

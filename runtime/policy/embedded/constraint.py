@@ -72,10 +72,15 @@ class Grammars:
 
 def allowed(constraints: Sequence[Constraint]) -> torch.Tensor:
     """(N, V): true where a token may come next. When a grammar is at its end, only the end of the turn may."""
+    return unpacked(allowed_bits(constraints), constraints[0].vocabulary)
+
+
+def allowed_bits(constraints: Sequence[Constraint]) -> torch.Tensor:
+    """The same as (N, W) words."""
     bits_NW = llguidance.torch.allocate_token_bitmask(len(constraints), constraints[0].vocabulary)
     for index, constraint in enumerate(constraints):
         constraint.fill(bits_NW, index)
-    return unpacked(bits_NW, constraints[0].vocabulary)
+    return bits_NW
 
 
 def unpacked(bits_NW: torch.Tensor, vocabulary: int) -> torch.Tensor:
