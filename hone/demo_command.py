@@ -10,7 +10,7 @@ import typer
 from openai import AsyncOpenAI
 
 from hone.cycle import RULES_FILE, bars, judge, run_cycle
-from hone.demo.figures import as_json
+from hone.demo.figures import FORBIDDEN, as_json
 from hone.demo.figures import show as show_figures
 from hone.demo.play import Played, play
 from hone.demo.stage import city_service, hone_server, own_database, register_tools
@@ -125,7 +125,7 @@ def visit_row(visit: Visit, schemas: dict[str, dict[str, Any]]) -> Row:
     else:
         truth = GroundTruth(decision="refuse", category=visit.category)
     return Row(
-        data_source=f"demo/{visit.split}",
+        data_source=FORBIDDEN if visit.forbidden else f"demo/{visit.split}",
         prompt=({"role": "user", "content": visit.opening},),
         tools=tuple(schemas[name] for name in visit.shown),
         reward_model=RewardModel(ground_truth=truth),

@@ -80,8 +80,10 @@ class CycleReport(BaseModel):
     batch: str | None = None
     """Digest of the training rows and the incumbent: the same again would teach the same."""
     selection: SelectionReport
+    trained_rows: int = 0
+    """Of the selected rows, those that the run had steps for."""
     extra_rows: int = 0
-    """Trained on beside the selected ones."""
+    """Trained on beside them."""
     training: TrainingReport | None = None
     before: EvaluationReport | None = None
     after: EvaluationReport | None = None
@@ -154,9 +156,10 @@ class _Cycle:
         facts: dict[str, Any] = {"selection": selection.report}
         if idle := self._why_idle(selection, facts, known_batch):
             return self._report(Outcome.NOTHING_TO_LEARN, idle, **facts)
-        beside = await asyncio.to_thread(self._beside, selection.rows)
-        facts["extra_rows"] = len(beside)
-        facts["training"] = training = await self._train([*selection.rows, *beside])
+        rows = self._in_time(selection.rows)
+        beside = await asyncio.to_thread(self._beside, rows)
+        facts |= {"trained_rows": len(rows), "extra_rows": len(beside)}
+        facts["training"] = training = await self._train([*rows, *beside])
         if training.adapter_dir is None:
             return self._report(Outcome.NO_SIGNAL, "the rewards within every group were equal", **facts)
         self._evaluation_rows = await asyncio.to_thread(
@@ -165,7 +168,7 @@ class _Cycle:
         facts["before"] = before = await self._evaluate_incumbent()
         facts["after"] = after = await self._evaluate_candidate(training.adapter_dir)
         facts["gate"] = gate = self._gate(before, after)
-        facts["published"] = published = self._publish(selection, training, gate, before, after)
+        facts["published"] = published = self._publish(rows, training, gate, before, after)
         shutil.rmtree(self._work, ignore_errors=True)
         return self._report(Outcome.PROMOTED if published.promoted else Outcome.REJECTED, published.reason, **facts)
 
@@ -189,10 +192,18 @@ class _Cycle:
         facts["batch"] = batch = _batch_digest(selection.rows, self._incumbent)
         return "nothing new since the last cycle" if batch == known_batch else None
 
+    def _in_time(self, rows: Sequence[Row]) -> Sequence[Row]:
+        """The preferred rows, for half of the run at least: drawn from all that there might be, most of what users corrected would
+        not be met at all."""
+        settings = self._learner.settings
+        room, others = settings.training.prompts, settings.variants + len(self._learner.extra_rows)
+        return rows[: max(-(-room // 2), room - others)]
+
     def _beside(self, rows: Sequence[Row]) -> list[Row]:
-        """What is trained on beside the selected rows."""
+        """What is trained on beside these rows."""
         learner = self._learner
-        made = variants(rows, learner.settings.variants, learner.settings.seed)
+        room = max(0, learner.settings.training.prompts - len(rows) - len(learner.extra_rows))
+        made = variants(rows, min(learner.settings.variants, room), learner.settings.seed)
         return in_serving_order([*made, *learner.extra_rows], learner.retriever)
 
     async def _train(self, rows: Sequence[Row]) -> TrainingReport:
@@ -252,7 +263,7 @@ class _Cycle:
 
     def _publish(
         self,
-        selection: Selection,
+        rows: Sequence[Row],
         training: TrainingReport,
         gate: GateReport,
         before: EvaluationReport,
@@ -263,7 +274,7 @@ class _Cycle:
             training,
             gate,
             parent=self._incumbent,
-            batch_ids=[str(row.extra_info["id"]) for row in selection.rows],
+            batch_ids=[str(row.extra_info["id"]) for row in rows],
             figures={"before": _figures(before), "after": _figures(after)},
         )
         self._progress(Stage.PUBLISH, 1, 1)

@@ -11,7 +11,7 @@ from typing import Any
 from learner.matching import unwrap
 from learner.rows import ExpectedCall, GroundTruth, Row
 from learner.synth.parameters import split_name
-from learner.synth.situations import OUT_OF_SCOPE_REASON, UNSAFE_REASON, question_about
+from learner.synth.situations import NOT_PERMITTED_REASON, OUT_OF_SCOPE_REASON, UNSAFE_REASON, question_about
 from runtime.decision import (
     Answer,
     Clarify,
@@ -52,12 +52,14 @@ def _decision(truth: GroundTruth, parameters: Mapping[str, list[str]]) -> Decisi
             return Clarify(question=question_about([split_name(m.parameter) for m in named]), missing=named)
         case "refuse":
             category = RefusalCategory(truth.category or RefusalCategory.OUT_OF_SCOPE)
-            unsafe = category is RefusalCategory.UNSAFE
-            return Refuse(reason=UNSAFE_REASON if unsafe else OUT_OF_SCOPE_REASON, category=category)
+            return Refuse(reason=_REASONS.get(category, OUT_OF_SCOPE_REASON), category=category)
         case "answer" if truth.text:
             return Answer(text=truth.text)
         case _:
             return None
+
+
+_REASONS = {RefusalCategory.UNSAFE: UNSAFE_REASON, RefusalCategory.NOT_PERMITTED: NOT_PERMITTED_REASON}
 
 
 def _call(expected: ExpectedCall, order: list[str]) -> ToolCall:

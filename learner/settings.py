@@ -60,6 +60,11 @@ class TrainingSettings(_Section):
     probes: int = Field(default=4, ge=1)
     """Prompts whose logprobs go into the manifest as proof of what was trained."""
 
+    @property
+    def prompts(self) -> int:
+        """Of the whole run: more rows than these would not be met."""
+        return -(-self.max_steps // self.updates_per_rollout) * self.prompts_per_step
+
 
 class EvaluationSettings(_Section):
     """How a policy is measured."""
@@ -108,7 +113,7 @@ class LearnerSettings(BaseSettings):
     evaluation: EvaluationSettings = EvaluationSettings()
     gate: GateSettings = GateSettings()
     variants: int = Field(default=1000, ge=0)
-    """Rows that follow from the selected ones (`learner.variants`) and are trained on beside them."""
+    """Rows that follow from the selected ones (`learner.variants`) and are trained on beside them, if steps suffice."""
     replay: int = Field(default=90, ge=0)
     """Generated requests, to be asked about or refused, that are trained on beside the traces; 0: the traces alone."""
     curriculum: int = Field(default=200, ge=0)

@@ -12,14 +12,24 @@ from rich.table import Table
 from hone.demo.play import Played
 from learner.daemon import CycleReport, Outcome
 from learner.evaluation import EvaluationReport
+from learner.figures import Figures
 
-CLASSES = ("overall", "execute", "clarify", "refuse")
+FORBIDDEN = "demo/forbidden"
+"""Source of the requests that the rules of the house forbid."""
+PARTS = ("overall", "execute", "clarify", "refuse", "house rules", "all else")
 PACKAGES = ("torch", "transformers", "trl", "peft", "langgraph", "fastapi", "sqlalchemy", "openai", "mcp")
 
 
+def _parts(report: EvaluationReport) -> dict[str, Figures]:
+    """All rows, those of each class, those that the rules of the house forbid, and all but these."""
+    found = {"overall": report.overall, **report.per_class}
+    for source, group in report.per_source.items():
+        found["house rules" if source == FORBIDDEN else "all else"] = group.overall
+    return {name: part for name in PARTS if (part := found.get(name)) is not None}
+
+
 def _means(report: EvaluationReport, figure: str) -> dict[str, float]:
-    parts = {"overall": report.overall, **report.per_class}
-    return {name: getattr(part, figure).mean for name in CLASSES if (part := parts.get(name)) is not None}
+    return {name: getattr(part, figure).mean for name, part in _parts(report).items()}
 
 
 def as_json(
@@ -73,10 +83,9 @@ def show(console: Console, figures: dict[str, Any], before: EvaluationReport, af
     table = Table(title=f"The same {figures['n_eval']} requests on tools that learning never saw", title_justify="left")
     for column in ("", "n", "reward before", "after", "exact before", "after"):
         table.add_column(column, justify="left" if not column else "right")
-    for name in CLASSES:
-        old = before.overall if name == "overall" else before.per_class.get(name)
-        new = after.overall if name == "overall" else after.per_class.get(name)
-        if old is not None and new is not None:
+    learnt = _parts(after)
+    for name, old in _parts(before).items():
+        if new := learnt.get(name):
             table.add_row(name, str(old.n), *(_interval(i) for i in (old.reward, new.reward, old.exact, new.exact)))
     console.print(table)
     console.print(_confusion("Decisions before", before.confusion))

@@ -59,6 +59,8 @@ class ToolScene(_Part):
     plainly: str
     """The whole request, with a {placeholder} for each required parameter: what users say after a misunderstanding."""
     requests: tuple[Request, ...]
+    forbidden: tuple[str, ...] = ()
+    """Whole requests that it would serve, were it not for a rule of the house (`rules.json`)."""
 
     @model_validator(mode="after")
     def _fits(self) -> "ToolScene":

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from hone.demo.scenes import SPLITS, Request, Scene, Split, ToolScene, read_scenes, restated, spoken
+from runtime.decision import RefusalCategory
 
 Wish = Literal["execute", "clarify", "refuse"]
 TRAFFIC_FILE = Path(__file__).with_name("traffic.jsonl")
@@ -41,6 +42,8 @@ class Visit(BaseModel):
     """Words for each argument, when asked for it."""
     restate: str = ""
     category: str | None = None
+    forbidden: bool = False
+    """A tool that is shown would serve it; a rule of the house does not let it."""
     shown: tuple[str, ...] = ()
     """Names of the tools that are shown to the policy, as an application limits its users to its own."""
 
@@ -52,6 +55,7 @@ def draw_visits(seed: int = 7) -> Iterator[Visit]:
         rng = random.Random(f"{seed}/{split}")
         everywhere = [t.tool for scene in scenes for t in scene.tools if _beside(t, split)]
         visits = [visit for scene in scenes for visit in _visits(rng, split, scene, everywhere)]
+        visits += [visit for scene in scenes for visit in _forbidden(rng, split, scene, everywhere)]
         rng.shuffle(visits)
         for number, visit in enumerate(visits):
             yield visit.model_copy(update={"id": f"{split}-{number:04d}"})
@@ -77,6 +81,22 @@ def _visits(rng: random.Random, split: Split, scene: Scene, everywhere: Sequence
     for place, none in enumerate(scene.none):
         if _NONE_SPLITS[place % len(_NONE_SPLITS)] == split:
             yield _refused(rng, split, none.says, none.category.value, here)
+
+
+def _forbidden(rng: random.Random, split: Split, scene: Scene, everywhere: Sequence[str]) -> Iterator[Visit]:
+    here = [tool.tool for tool in scene.tools if _beside(tool, split)]
+    for tool in scene.tools:
+        for says in tool.forbidden if tool.split == split else ():
+            others = [n for n in rng.choice((here, everywhere)) if n != tool.tool]
+            yield Visit(
+                id="",
+                split=split,
+                wants="refuse",
+                opening=says,
+                category=RefusalCategory.NOT_PERMITTED.value,
+                forbidden=True,
+                shown=_shown(rng, [tool.tool], others),
+            )
 
 
 def _served(

@@ -23,6 +23,7 @@ from runtime.decision import (
 
 OUT_OF_SCOPE_REASON = "None of my tools can do that."
 UNSAFE_REASON = "I can not help with that."
+NOT_PERMITTED_REASON = "I am not permitted to do that."
 GREETING = "Hello. Tell me what you need."
 WELCOME = "You are welcome."
 

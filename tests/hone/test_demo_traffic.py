@@ -1,8 +1,12 @@
 """The demo's users: what they ask, how they react, and that held-out requests stay apart."""
 
+from pathlib import Path
+
+import hone.demo
 from hone.demo.play import is_satisfied, react
 from hone.demo.scenes import operations, read_scenes
 from hone.demo.traffic import TRAFFIC_FILE, Visit, draw_visits, read_traffic
+from runtime.verify.rules import read_rules
 
 NEVER = {name for name, (_, never_train) in operations().items() if never_train}
 VISIT = Visit(
@@ -42,6 +46,23 @@ def test_enough_held_out_requests_of_each_class() -> None:
     held_out = [v for v in read_traffic() if v.split == "held_out"]
     assert len(held_out) >= 300
     assert min(sum(v.wants == kind for v in held_out) for kind in ("execute", "clarify", "refuse")) >= 40
+
+
+def test_a_rule_of_the_house_matches_what_it_forbids_and_nothing_that_is_to_be_served() -> None:
+    rules = read_rules(Path(hone.demo.__file__).with_name("rules.json"))
+    for visit in read_traffic():
+        proven = [rule.category.value for rule in rules if rule.matches(visit.opening)][:1]
+        assert proven in ([], [visit.category]), visit.opening
+        assert proven or not visit.forbidden, visit.opening
+        assert not any(rule.matches(text) for rule in rules for text in (visit.restate, *visit.replies.values()))
+
+
+def test_what_the_house_forbids_is_asked_of_a_tool_that_is_at_hand() -> None:
+    forbidden = [visit for visit in read_traffic() if visit.forbidden]
+    asked = {says: tool for scene in read_scenes() for tool in scene.tools for says in tool.forbidden}
+    assert all(asked[visit.opening].tool in visit.shown for visit in forbidden)
+    assert all(asked[visit.opening].split == visit.split for visit in forbidden)
+    assert min(sum(visit.split == split for visit in forbidden) for split in ("gate", "held_out")) >= 60
 
 
 def test_a_user_answers_what_is_asked() -> None:

@@ -29,6 +29,7 @@ from runtime.policy.deployment import AdapterState, Deployment
 from runtime.policy.embedded import EmbeddedPolicy
 from runtime.policy.manifest import Probe
 from runtime.prompt import Renderer
+from runtime.traces.schema import VerdictOutcome
 from runtime.traces.store import TraceStore
 from tests.learner.case_rows import (
     NOON,
@@ -217,6 +218,24 @@ async def test_extra_rows_are_trained_on_beside_the_traces(learner: Learner) -> 
     await run_once(replace(learner, train=trainer, extra_rows=ROWS[:3]))
     assert [row for row in trainer.rows if row.data_source != "traces"] == ROWS[:3]
     assert sum("variant" in row.extra_info for row in trainer.rows) == 10
+
+
+async def test_of_more_rows_than_steps_the_corrected_ones_are_met_and_half_of_the_run_is_theirs(
+    learner: Learner,
+) -> None:
+    for i in range(40):
+        trace, _, verdict = judged(f"s{i}", executes() if i % 2 else clarifies())
+        outcome = VerdictOutcome.REFUTED if i < 4 else VerdictOutcome.VERIFIED
+        learner.store.record(trace)
+        learner.store.record_verdicts([verdict.model_copy(update={"outcome": outcome})])
+    trainer = FakeTrainer()
+    settings = SETTINGS.model_copy(update={"training": TrainingSettings(max_steps=3, prompts_per_step=8)})
+    report = await run_once(replace(learner, train=trainer, extra_rows=ROWS[:3], settings=settings))
+    kept = [row for row in trainer.rows if row.data_source == "traces" and "variant" not in row.extra_info]
+    assert report.trained_rows == len(kept) == 12
+    assert sum(row.extra_info["outcome"] == "refuted" for row in kept) == 4
+    assert report.extra_rows == 12
+    assert sum("variant" in row.extra_info for row in trainer.rows) == 9
 
 
 async def test_the_report_is_kept_as_json(learner: Learner) -> None:
