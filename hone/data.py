@@ -55,8 +55,8 @@ def everyday(
     ] = "eval",
     json: JsonOption = None,
 ) -> None:
-    """Write requests of everyday life, with real values, about tools such as real interfaces have, each beside the others of its
-    domain."""
+    """Write requests of everyday life, and conversations turn by turn, with real values, about tools such as real interfaces have,
+    each beside the others of its domain."""
     chosen = _side(side)
     out.parent.mkdir(parents=True, exist_ok=True)
     count = write_rows(out, (row for row in everyday_rows() if row.extra_info["split"] == chosen))

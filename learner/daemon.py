@@ -80,10 +80,8 @@ class CycleReport(BaseModel):
     batch: str | None = None
     """Digest of the training rows and the incumbent: the same again would teach the same."""
     selection: SelectionReport
-    trained_rows: int = 0
-    """Of the selected rows, those that the run had steps for."""
     extra_rows: int = 0
-    """Trained on beside them."""
+    """Trained on beside the selected ones."""
     training: TrainingReport | None = None
     before: EvaluationReport | None = None
     after: EvaluationReport | None = None
@@ -156,10 +154,9 @@ class _Cycle:
         facts: dict[str, Any] = {"selection": selection.report}
         if idle := self._why_idle(selection, facts, known_batch):
             return self._report(Outcome.NOTHING_TO_LEARN, idle, **facts)
-        rows = self._in_time(selection.rows)
-        beside = await asyncio.to_thread(self._beside, rows)
-        facts |= {"trained_rows": len(rows), "extra_rows": len(beside)}
-        facts["training"] = training = await self._train([*rows, *beside])
+        beside = await asyncio.to_thread(self._beside, selection.rows)
+        facts["extra_rows"] = len(beside)
+        facts["training"] = training = await self._train([*selection.rows, *beside])
         if training.adapter_dir is None:
             return self._report(Outcome.NO_SIGNAL, "the rewards within every group were equal", **facts)
         self._evaluation_rows = await asyncio.to_thread(
@@ -168,16 +165,20 @@ class _Cycle:
         facts["before"] = before = await self._evaluate_incumbent()
         facts["after"] = after = await self._evaluate_candidate(training.adapter_dir)
         facts["gate"] = gate = self._gate(before, after)
-        facts["published"] = published = self._publish(rows, training, gate, before, after)
+        facts["published"] = published = self._publish(selection, training, gate, before, after)
         shutil.rmtree(self._work, ignore_errors=True)
         return self._report(Outcome.PROMOTED if published.promoted else Outcome.REJECTED, published.reason, **facts)
 
     def _select(self) -> Selection:
-        learner = self._learner
+        """As many rows as the run has steps for beside others, which is half of them at least: drawn from all that there are, most
+        of what users corrected would not be met."""
+        learner, settings = self._learner, self._learner.settings
+        room, others = settings.training.prompts, settings.variants + len(learner.extra_rows)
+        most = max(-(-room // 2), room - others, settings.selection.min_rows)
         self._progress(Stage.SELECT, 0, 1)
         selection = select(
             learner.store.judged_spans(),
-            settings=learner.settings.selection,
+            settings=settings.selection.model_copy(update={"max_rows": min(most, settings.selection.max_rows)}),
             never_train=learner.never_train,
             seed=learner.settings.seed,
         )
@@ -192,19 +193,13 @@ class _Cycle:
         facts["batch"] = batch = _batch_digest(selection.rows, self._incumbent)
         return "nothing new since the last cycle" if batch == known_batch else None
 
-    def _in_time(self, rows: Sequence[Row]) -> Sequence[Row]:
-        """The preferred rows, for half of the run at least: drawn from all that there might be, most of what users corrected would
-        not be met at all."""
-        settings = self._learner.settings
-        room, others = settings.training.prompts, settings.variants + len(self._learner.extra_rows)
-        return rows[: max(-(-room // 2), room - others)]
-
     def _beside(self, rows: Sequence[Row]) -> list[Row]:
-        """What is trained on beside these rows."""
+        """What is trained on beside the selected rows: variants and a replay share the steps that are left."""
         learner = self._learner
-        room = max(0, learner.settings.training.prompts - len(rows) - len(learner.extra_rows))
-        made = variants(rows, min(learner.settings.variants, room), learner.settings.seed)
-        return in_serving_order([*made, *learner.extra_rows], learner.retriever)
+        room = max(0, learner.settings.training.prompts - len(rows))
+        replayed = _evenly(learner.extra_rows, max(room // 2, room - learner.settings.variants))
+        made = variants(rows, min(learner.settings.variants, room - len(replayed)), learner.settings.seed)
+        return in_serving_order([*made, *replayed], learner.retriever)
 
     async def _train(self, rows: Sequence[Row]) -> TrainingReport:
         learner, stop = self._learner, threading.Event()
@@ -263,7 +258,7 @@ class _Cycle:
 
     def _publish(
         self,
-        rows: Sequence[Row],
+        selection: Selection,
         training: TrainingReport,
         gate: GateReport,
         before: EvaluationReport,
@@ -274,7 +269,7 @@ class _Cycle:
             training,
             gate,
             parent=self._incumbent,
-            batch_ids=[str(row.extra_info["id"]) for row in rows],
+            batch_ids=[str(row.extra_info["id"]) for row in selection.rows],
             figures={"before": _figures(before), "after": _figures(after)},
         )
         self._progress(Stage.PUBLISH, 1, 1)
@@ -290,6 +285,11 @@ class _Cycle:
             incumbent=self._incumbent.name if self._incumbent else None,
             **facts,
         )
+
+
+def _evenly(rows: Sequence[Row], most: int) -> Sequence[Row]:
+    """From all over."""
+    return rows if len(rows) <= most else [rows[at * len(rows) // most] for at in range(most)]
 
 
 async def run_forever(

@@ -31,13 +31,17 @@ def logits_of_allowed(head: Any, hidden_FH: torch.Tensor, bits_FW: torch.Tensor)
 
     Args: head: a `torch.nn.Linear` from H to V.
     """
+    device = hidden_FH.device
     places, tokens = np.nonzero(unpacked(bits_FW, head.out_features).numpy())
+    used_U, at = np.unique(tokens, return_inverse=True)  # somewhere allowed: a few hundred of thousands
     counts_F = np.bincount(places, minlength=len(bits_FW))
     real_FK = np.arange(counts_F.max(initial=1)) < counts_F[:, None]
-    listed_FK = np.zeros(real_FK.shape, np.int64)
-    listed_FK[real_FK] = tokens
-    ids_FK, is_real_FK = (torch.from_numpy(array).to(hidden_FH.device) for array in (listed_FK, real_FK))
-    logits_FK = torch.einsum("fkh,fh->fk", head.weight[ids_FK], hidden_FH)
-    if head.bias is not None:
-        logits_FK = logits_FK + head.bias[ids_FK]
-    return logits_FK.float().masked_fill(~is_real_FK, FORBIDDEN), ids_FK
+    at_FK = np.zeros(real_FK.shape, np.int64)
+    at_FK[real_FK] = at
+    ids_FK = np.zeros(real_FK.shape, np.int64)
+    ids_FK[real_FK] = tokens
+    used = torch.from_numpy(used_U).to(device)
+    bias_U = None if head.bias is None else head.bias[used]
+    logits_FU = torch.nn.functional.linear(hidden_FH, head.weight[used], bias_U).float()
+    logits_FK = logits_FU.gather(-1, torch.from_numpy(at_FK).to(device))
+    return logits_FK.masked_fill(~torch.from_numpy(real_FK).to(device), FORBIDDEN), torch.from_numpy(ids_FK).to(device)

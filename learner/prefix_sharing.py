@@ -8,9 +8,8 @@ fraction of the work. Plain torch on a Hugging Face causal LM; nothing of GRPO i
 Shape letters: B groups, R rollouts per group, P prompt tokens, C completion tokens, L tokens of a packed group.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -103,13 +102,16 @@ def completion_logprobs(
     head, targets_N = causal.get_output_embeddings(), packed.targets_N.to(device)
     rows = max(1, max_logits // head.weight.shape[0])
     if allowed_NW is None or not _is_plain(head):
-        chosen_N, entropy_N = _in_parts(rows, hidden_NH, targets_N, allowed_NW, head, temperature)
+        chosen_N, entropy_N = _in_parts(_of_all, rows, hidden_NH, targets_N, allowed_NW, head, temperature)
         return chosen_N, entropy_N if entropy else None
     few_N = allow_few(allowed_NW)
     chosen_N, entropy_N = hidden_NH.new_zeros(2, len(hidden_NH), dtype=torch.float32)
-    for those_N, of in ((few_N, _of_few), (~few_N, partial(_in_parts, rows))):
-        chosen, spread = of(hidden_NH[those_N], targets_N[those_N], allowed_NW[those_N], head, temperature)
-        chosen_N, entropy_N = chosen_N.masked_scatter(those_N, chosen), entropy_N.masked_scatter(those_N, spread)
+    for those_N, of in ((few_N, _of_few), (~few_N, _of_all)):
+        here_N = those_N.to(device)  # grammars are read on the CPU, where the masks stay
+        chosen, spread = _in_parts(
+            of, rows, hidden_NH[here_N], targets_N[here_N], allowed_NW[those_N], head, temperature
+        )
+        chosen_N, entropy_N = chosen_N.masked_scatter(here_N, chosen), entropy_N.masked_scatter(here_N, spread)
     return chosen_N, entropy_N if entropy else None
 
 
@@ -118,6 +120,7 @@ def _is_plain(head: Any) -> bool:
 
 
 def _in_parts(
+    of: Callable[..., tuple[torch.Tensor, torch.Tensor]],
     rows: int,
     hidden_NH: torch.Tensor,
     targets_N: torch.Tensor,
@@ -125,12 +128,12 @@ def _in_parts(
     head: Any,
     temperature: float,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logprobs and entropies, with all logits of at most so many rows at once."""
+    """Logprobs and entropies, with the logits of at most so many rows at once."""
     if len(hidden_NH) <= rows:
-        return _of_all(hidden_NH, targets_N, allowed_NW, head, temperature)
+        return of(hidden_NH, targets_N, allowed_NW, head, temperature)
     parts = [
         checkpoint(
-            _of_all,
+            of,
             hidden_NH[i : i + rows],
             targets_N[i : i + rows],
             None if allowed_NW is None else allowed_NW[i : i + rows],
@@ -157,8 +160,9 @@ def _of_few(
     hidden_NH: torch.Tensor, targets_N: torch.Tensor, allowed_NW: torch.Tensor, head: Any, temperature: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
     logits_NK, ids_NK = logits_of_allowed(head, hidden_NH, allowed_NW)
-    at_N = (logits_NK > FORBIDDEN).logical_and(ids_NK == targets_N[:, None]).long().argmax(-1)
-    return _chosen(logits_NK / temperature, at_N)
+    is_target_NK = (logits_NK > FORBIDDEN).logical_and(ids_NK == targets_N[:, None])
+    chosen_N, entropy_N = _chosen(logits_NK / temperature, is_target_NK.long().argmax(-1))
+    return chosen_N.masked_fill(~is_target_NK.any(-1), FORBIDDEN), entropy_N
 
 
 def _chosen(logits_NX: torch.Tensor, at_N: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -247,7 +251,7 @@ def _choose(
         tokens_N = _draw(head(hidden_NH).float(), temperature)
     else:
         going = [ways[b][r] for b, r in going_BR.nonzero().tolist()]
-        tokens_N = _draw_allowed(head, hidden_NH, allowed_bits(going), temperature) if going else hidden_NH.new_zeros(0)
+        tokens_N = _draw_allowed(head, hidden_NH, allowed_bits(going), temperature)
         for way, token in zip(going, tokens_N.tolist(), strict=True):
             way.advance(token)
     return torch.zeros_like(done_BR, dtype=torch.long).masked_scatter(going_BR, tokens_N.long())
@@ -273,6 +277,8 @@ def _draw(logits_NV: torch.Tensor, temperature: float) -> torch.Tensor:
         return logits_NV.argmax(-1)
     summed_NV = torch.softmax(logits_NV / temperature, dim=-1).cumsum(-1, dtype=torch.float64)
     whole_N1 = summed_NV[:, -1:]
+    if not whole_N1.isfinite().all():
+        raise RuntimeError("the model's logits are not finite")
     at_N1 = torch.minimum(torch.rand_like(whole_N1) * whole_N1, torch.nextafter(whole_N1, torch.zeros_like(whole_N1)))
     return torch.searchsorted(summed_NV, at_N1, right=True)[:, 0]
 

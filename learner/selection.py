@@ -67,6 +67,7 @@ def select(
     rows = _in_order(rows, seed)
     rows = _within_caps(rows, settings, left_out)
     rows = _balanced(rows, settings, left_out)
+    rows = _fitting(rows, settings.max_rows, left_out)
     reason = _why_empty(rows, considered, settings)
     if reason:
         left_out["batch refused as a whole"] += len(rows)
@@ -148,7 +149,7 @@ def _within_caps(rows: Sequence[Row], settings: SelectionSettings, left_out: Cou
 
 
 def _balanced(rows: Sequence[Row], settings: SelectionSettings, left_out: Counter[str]) -> list[Row]:
-    """Cuts the big classes until none takes more than its share and the batch fits; the preferred rows stay."""
+    """Cuts the big classes until none takes more than its share; the preferred rows stay."""
     classes: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         classes[row.truth.decision].append(row)
@@ -156,11 +157,27 @@ def _balanced(rows: Sequence[Row], settings: SelectionSettings, left_out: Counte
         allowed = _class_cap([len(members) for members in classes.values()], settings.max_class_share)
     else:
         allowed = len(rows)
-    while sum(min(len(members), allowed) for members in classes.values()) > settings.max_rows:
-        allowed -= 1
     kept = {id(row) for members in classes.values() for row in members[:allowed]}
     left_out["class cap"] += len(rows) - len(kept)
     return [row for row in rows if id(row) in kept]
+
+
+def _fitting(rows: Sequence[Row], most: int, left_out: Counter[str]) -> list[Row]:
+    """Of more rows than the batch has room for the preferred ones of each class, in proportion."""
+    if len(rows) <= most:
+        return list(rows)
+    sizes = Counter(row.truth.decision for row in rows)
+    room = {kind: size * most // len(rows) for kind, size in sizes.items()}
+    nearest = sorted(sizes, key=lambda kind: (room[kind] > 0, -(sizes[kind] * most % len(rows)), kind))
+    for kind in nearest[: most - sum(room.values())]:
+        room[kind] += 1
+    kept: list[Row] = []
+    for row in rows:
+        if room[row.truth.decision] > 0:
+            room[row.truth.decision] -= 1
+            kept.append(row)
+    left_out["batch is full"] += len(rows) - len(kept)
+    return kept
 
 
 def _class_cap(sizes: list[int], share: float) -> int:

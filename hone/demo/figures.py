@@ -16,6 +16,8 @@ from learner.figures import Figures
 
 FORBIDDEN = "demo/forbidden"
 """Source of the requests that the rules of the house forbid."""
+HELD_OUT = "demo/held_out"
+"""Source of the other requests that are measured before and after."""
 PARTS = ("overall", "execute", "clarify", "refuse", "house rules", "all else")
 PACKAGES = ("torch", "transformers", "trl", "peft", "langgraph", "fastapi", "sqlalchemy", "openai", "mcp")
 
@@ -23,8 +25,9 @@ PACKAGES = ("torch", "transformers", "trl", "peft", "langgraph", "fastapi", "sql
 def _parts(report: EvaluationReport) -> dict[str, Figures]:
     """All rows, those of each class, those that the rules of the house forbid, and all but these."""
     found = {"overall": report.overall, **report.per_class}
-    for source, group in report.per_source.items():
-        found["house rules" if source == FORBIDDEN else "all else"] = group.overall
+    for name, source in (("house rules", FORBIDDEN), ("all else", HELD_OUT)):
+        group = report.per_source.get(source)
+        found[name] = group and group.overall
     return {name: part for name in PARTS if (part := found.get(name)) is not None}
 
 

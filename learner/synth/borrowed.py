@@ -35,6 +35,7 @@ from learner.synth.sound_rows import (
     plainly,
     single_requests,
 )
+from learner.synth.talks import SOURCE as TALK
 from learner.synth.talks import Talk
 from learner.synth.toolset import CHANCES
 from learner.synth.utterances import Lacking, Request
@@ -62,6 +63,8 @@ _KINDS = {"execute": 30, "whole": 24, "several": 8, "each": 5, "clarify": 22, "a
 """Weights of the kinds of situation; whole: a request for several calls as it was written, or a conversation, in families over its
 tools."""
 _KINDS_BESIDE_A_TALK = {**_KINDS, "whole": 60}
+_TOLD = "borrowed talk"
+"""Kind of a situation that is a conversation as it was written, of which there is one in a family."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,8 @@ class Borrowed:
         several: list[Row] = []
         tools: dict[str, dict[str, Any]] = {}
         for labelled in filter(is_usable, rows):
+            if labelled.data_source == TALK:  # met as a whole
+                continue
             row = plainly(labelled)
             called = {call.name for call in row.truth.tool_calls}
             if any(side_of(name) != side for name in called) or not is_sound(row, labelled.truth):
@@ -155,10 +160,12 @@ class Borrowed:
     def _conversation(self, rng: random.Random, company: "_Company") -> Situation:
         rounds: list[Situation] = []
         wanted = rng.choice((1, 2, 3, 4))
-        while len(rounds) < wanted:
+        while len(rounds) <= wanted:
             made = self._situation(rng, company)
-            rounds += [made] if can_go_on(made) else []
-        return joined(rng, [*rounds, self._situation(rng, company)], self.side, "borrowed conversation")
+            is_told = made.kind == _TOLD and any(earlier.kind == _TOLD for earlier in rounds)
+            if not is_told and (len(rounds) == wanted or can_go_on(made)):
+                rounds.append(made)
+        return joined(rng, rounds, self.side, "borrowed conversation")
 
     def _situation(self, rng: random.Random, company: "_Company") -> Situation:
         kinds = _KINDS_BESIDE_A_TALK if isinstance(company.whole, Talk) else _KINDS

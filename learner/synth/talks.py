@@ -129,4 +129,4 @@ def _turn(asked: str, decided: Mapping[str, Any], orders: Mapping[str, Sequence[
 
 
 def _call(name: str, arguments: Mapping[str, Any], orders: Mapping[str, Sequence[str]]) -> ExpectedCall:
-    return ExpectedCall(name=name, arguments={p: arguments[p] for p in orders[name] if p in arguments})
+    return ExpectedCall(name=name, arguments={p: arguments[p] for p in sorted(arguments, key=orders[name].index)})

@@ -220,8 +220,9 @@ async def test_extra_rows_are_trained_on_beside_the_traces(learner: Learner) -> 
     assert sum("variant" in row.extra_info for row in trainer.rows) == 10
 
 
-async def test_of_more_rows_than_steps_the_corrected_ones_are_met_and_half_of_the_run_is_theirs(
-    learner: Learner,
+@pytest.mark.parametrize(("extra", "replayed"), [(3, 3), (90, 6)])
+async def test_of_more_rows_than_steps_corrected_ones_are_met_and_half_of_the_run_is_theirs(
+    learner: Learner, extra: int, replayed: int
 ) -> None:
     for i in range(40):
         trace, _, verdict = judged(f"s{i}", executes() if i % 2 else clarifies())
@@ -230,12 +231,14 @@ async def test_of_more_rows_than_steps_the_corrected_ones_are_met_and_half_of_th
         learner.store.record_verdicts([verdict.model_copy(update={"outcome": outcome})])
     trainer = FakeTrainer()
     settings = SETTINGS.model_copy(update={"training": TrainingSettings(max_steps=3, prompts_per_step=8)})
-    report = await run_once(replace(learner, train=trainer, extra_rows=ROWS[:3], settings=settings))
+    report = await run_once(replace(learner, train=trainer, extra_rows=ROWS[:extra], settings=settings))
     kept = [row for row in trainer.rows if row.data_source == "traces" and "variant" not in row.extra_info]
-    assert report.trained_rows == len(kept) == 12
+    assert len(trainer.rows) == 24
+    assert report.selection.selected == len(kept) == 12
+    assert report.selection.by_class == {"clarify": 6, "execute": 6}
     assert sum(row.extra_info["outcome"] == "refuted" for row in kept) == 4
     assert report.extra_rows == 12
-    assert sum("variant" in row.extra_info for row in trainer.rows) == 9
+    assert sum("variant" in row.extra_info for row in trainer.rows) == 12 - replayed
 
 
 async def test_the_report_is_kept_as_json(learner: Learner) -> None:

@@ -36,3 +36,10 @@ def test_a_refusal_for_harm_says_so() -> None:
 @pytest.mark.parametrize("truth", [{"decision": "clarify"}, {"decision": "answer"}, {"decision": "execute"}])
 def test_a_truth_that_does_not_say_enough_gives_none(truth: dict[str, Any]) -> None:
     assert demonstrate(row("a", **truth)) is None
+
+
+def test_a_refusal_by_a_rule_of_the_house_says_that_it_is_not_permitted() -> None:
+    text = demonstrate(row("a", decision="refuse", category="not_permitted"))
+    assert text is not None
+    assert "not_permitted" in text
+    assert "I am not permitted to do that." in text

@@ -97,6 +97,16 @@ def test_a_conversation_is_met_up_to_any_of_its_turns_and_its_calls_are_decision
     assert found.keys() >= {("execute", "later"), ("clarify", "first"), ("clarify", "later"), ("refuse", "later")}
 
 
+def test_a_long_conversation_holds_a_written_one_once_at_most() -> None:
+    rng, found = random.Random(4), Counter[int]()
+    openings = {talk.turns[0].asked for talk in borrowed("train").talks}
+    for _ in range(60):
+        for situation in borrowed("train").family(rng, situations=4, long=True).situations:
+            said = [message["content"] for message in situation.messages if message["role"] == "user"]
+            found[sum(text in openings for text in said)] += 1
+    assert found.keys() == {0, 1}
+
+
 def test_no_tool_and_no_request_is_met_again_in_the_demo() -> None:
     names = {tool["function"]["name"] for row in everyday_rows() for tool in row.tools}
     assert names.isdisjoint({visit.tool for visit in read_traffic()})

@@ -120,9 +120,11 @@ def constraint(folder: Path) -> Constraint:
     return grammars.start(ONLY)
 
 
+@pytest.mark.parametrize("few", [0, 8, 10_000])
 def test_constrained_rollouts_keep_to_their_grammar_and_are_drawn_among_what_it_allows(
-    model: Any, folder: Path, constraint: Constraint
+    model: Any, folder: Path, constraint: Constraint, few: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("learner.few_tokens.FEW", few)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     torch.manual_seed(0)
     sampled = sample(
@@ -159,6 +161,37 @@ def test_constrained_logprobs_are_those_among_the_allowed_tokens(
     assert entropy.isfinite().all()
     chunked, _ = completion_logprobs(model, packed, allowed_NW=allowed_NW, max_logits=logits.shape[-1])
     assert torch.allclose(got, chunked)
+
+
+@pytest.mark.parametrize("few", [0, 10_000])
+def test_constrained_rollouts_follow_the_models_distribution_among_what_is_allowed(
+    model: Any, constraint: Constraint, few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("learner.few_tokens.FEW", few)
+    torch.manual_seed(0)
+    (group,) = sample(
+        model,
+        PROMPTS[:1],
+        rollouts=2000,
+        max_tokens=1,
+        temperature=20.0,
+        stop_ids=[],
+        pad_id=PAD,
+        constraints_B=[constraint],
+    )
+    counts = torch.bincount(torch.tensor([c[0] for c in group]), minlength=model.config.vocab_size) / 2000
+    with torch.no_grad():
+        logits = model(input_ids=torch.tensor(PROMPTS[:1])).logits[0, -1] / 20.0
+    is_allowed = unpacked(allowed_bits([constraint]), model.config.vocab_size)[0]
+    expected = torch.softmax(logits.masked_fill(~is_allowed, -torch.inf), dim=-1)
+    assert (counts - expected).abs().sum() < 0.1
+
+
+def test_logits_that_are_no_numbers_end_the_sampling(model: Any) -> None:
+    with torch.no_grad():
+        model.get_output_embeddings().weight.fill_(torch.nan)
+    with pytest.raises(RuntimeError, match="not finite"):
+        sample(model, PROMPTS, rollouts=2, max_tokens=2, temperature=1.0, stop_ids=[], pad_id=PAD)
 
 
 def test_logits_of_the_few_allowed_tokens_are_those_of_the_whole_head(model: Any, constraint: Constraint) -> None:

@@ -114,6 +114,18 @@ def test_the_batch_stays_within_its_size() -> None:
     assert Counter(row.truth.decision for row in selection.rows) == {"execute": 15, "clarify": 15}
 
 
+def test_of_a_batch_that_is_too_big_each_class_gives_in_proportion_and_corrected_rows_stay() -> None:
+    spans = [
+        *_mixed(60, 30),
+        judged("only", {"decision": "refuse", "category": "unsafe"}),
+        judged("corrected", executes(), VerdictOutcome.REFUTED),
+    ]
+    selection = select(spans, settings=SMALL.model_copy(update={"max_rows": 10}))
+    assert selection.report.by_class == {"clarify": 3, "execute": 6, "refuse": 1}
+    assert selection.rows[0].extra_info["id"] == "corrected"
+    assert selection.report.left_out == {"batch is full": 82}
+
+
 def test_the_choice_depends_on_the_seed_alone() -> None:
     spans = _mixed(30, 30)
     shuffled = random.Random(1).sample(spans, len(spans))
