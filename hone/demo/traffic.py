@@ -42,10 +42,13 @@ class Visit(BaseModel):
     """Words for each argument, when asked for it."""
     restate: str = ""
     category: str | None = None
-    forbidden: bool = False
-    """A tool that is shown would serve it; a rule of the house does not let it."""
     shown: tuple[str, ...] = ()
     """Names of the tools that are shown to the policy, as an application limits its users to its own."""
+
+    @property
+    def forbidden(self) -> bool:
+        """Whether a tool that is shown would serve it, and a rule of the house does not let it."""
+        return self.category == RefusalCategory.NOT_PERMITTED
 
 
 def draw_visits(seed: int = 7) -> Iterator[Visit]:
@@ -74,8 +77,7 @@ def _visits(rng: random.Random, split: Split, scene: Scene, everywhere: Sequence
         absent = rng.sample(tool.requests, _ABSENT)
         for request in tool.requests:
             if request in absent:
-                others = [n for n in rng.choice((here, everywhere)) if n != tool.tool]
-                yield _refused(rng, split, request.says, "out_of_scope", others)
+                yield _refused(rng, split, request.says, "out_of_scope", _others(rng, tool, here, everywhere))
             else:
                 yield _served(rng, split, tool, request, here, everywhere)
     for place, none in enumerate(scene.none):
@@ -87,22 +89,14 @@ def _forbidden(rng: random.Random, split: Split, scene: Scene, everywhere: Seque
     here = [tool.tool for tool in scene.tools if _beside(tool, split)]
     for tool in scene.tools:
         for says in tool.forbidden if tool.split == split else ():
-            others = [n for n in rng.choice((here, everywhere)) if n != tool.tool]
-            yield Visit(
-                id="",
-                split=split,
-                wants="refuse",
-                opening=says,
-                category=RefusalCategory.NOT_PERMITTED.value,
-                forbidden=True,
-                shown=_shown(rng, [tool.tool], others),
-            )
+            others = _others(rng, tool, here, everywhere)
+            yield _refused(rng, split, says, RefusalCategory.NOT_PERMITTED.value, others, needed=[tool.tool])
 
 
 def _served(
     rng: random.Random, split: Split, tool: ToolScene, request: Request, here: Sequence[str], everywhere: Sequence[str]
 ) -> Visit:
-    others = [n for n in rng.choice((here, everywhere)) if n != tool.tool]
+    others = _others(rng, tool, here, everywhere)
     return Visit(
         id="",
         split=split,
@@ -117,11 +111,19 @@ def _served(
     )
 
 
-def _refused(rng: random.Random, split: Split, says: str, category: str, others: Sequence[str]) -> Visit:
-    return Visit(id="", split=split, wants="refuse", opening=says, category=category, shown=_shown(rng, [], others))
+def _refused(
+    rng: random.Random, split: Split, says: str, category: str, others: Sequence[str], *, needed: Sequence[str] = ()
+) -> Visit:
+    shown = _shown(rng, needed, others)
+    return Visit(id="", split=split, wants="refuse", opening=says, category=category, shown=shown)
 
 
-def _shown(rng: random.Random, needed: list[str], others: Sequence[str]) -> tuple[str, ...]:
+def _others(rng: random.Random, tool: ToolScene, here: Sequence[str], everywhere: Sequence[str]) -> list[str]:
+    """What may be shown beside a tool: of its scene, or of any."""
+    return [name for name in rng.choice((here, everywhere)) if name != tool.tool]
+
+
+def _shown(rng: random.Random, needed: Sequence[str], others: Sequence[str]) -> tuple[str, ...]:
     """Three to five tools in mixed order, fewer where there are no more."""
     wanted = rng.randint(3, 5) - len(needed)
     shown = [*needed, *rng.sample(others, min(wanted, len(others)))]

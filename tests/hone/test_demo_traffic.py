@@ -1,12 +1,19 @@
 """The demo's users: what they ask, how they react, and that held-out requests stay apart."""
 
+import io
 from pathlib import Path
 
+from rich.console import Console
+
 import hone.demo
+from hone.demo.figures import show
 from hone.demo.play import is_satisfied, react
 from hone.demo.scenes import operations, read_scenes
 from hone.demo.traffic import TRAFFIC_FILE, Visit, draw_visits, read_traffic
+from hone.demo_command import visit_row
+from learner.evaluation import evaluate
 from runtime.verify.rules import read_rules
+from tests.learner.case_rows import TOOLS, PlainRenderer, ScriptedPolicy, by_row, right_text
 
 NEVER = {name for name, (_, never_train) in operations().items() if never_train}
 VISIT = Visit(
@@ -63,6 +70,31 @@ def test_what_the_house_forbids_is_asked_of_a_tool_that_is_at_hand() -> None:
     assert all(asked[visit.opening].tool in visit.shown for visit in forbidden)
     assert all(asked[visit.opening].split == visit.split for visit in forbidden)
     assert min(sum(visit.split == split for visit in forbidden) for split in ("gate", "held_out")) >= 60
+
+
+async def test_requests_that_a_rule_forbids_have_a_line_of_their_own_in_the_table() -> None:
+    schemas = {tool["function"]["name"]: tool for tool in TOOLS}
+    forbidden = Visit(
+        id="f", split="held_out", wants="refuse", opening="pay cash", category="not_permitted", shown=("weather",)
+    )
+    absent = forbidden.model_copy(update={"id": "a", "opening": "fly", "category": "out_of_scope"})
+    rows = [visit_row(visit, schemas) for visit in (forbidden, absent)]
+    policy = ScriptedPolicy(by_row(rows, lambda row, _: right_text(row) if row is rows[1] else "Done."))
+    report = await evaluate(policy, PlainRenderer(), rows)
+    out = Console(record=True, width=200, file=io.StringIO())
+    told = {
+        "n_eval": 2,
+        "baselines": {},
+        "adapter_sha256": None,
+        "outcome": "",
+        "policy_before": "",
+        "policy_after": "",
+    }
+    show(out, told, report, report)
+    lines = {line.split("│")[1].strip(): line for line in out.export_text().splitlines() if line.startswith("│")}
+    assert "0.000 [" in lines["house rules"]
+    assert "1.000 [" in lines["all else"]
+    assert "0.500 [" in lines["overall"]
 
 
 def test_a_user_answers_what_is_asked() -> None:
