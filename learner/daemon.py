@@ -108,7 +108,8 @@ class Learner:
     """On tools that are never trained on."""
     never_train: frozenset[str] = frozenset()
     extra_rows: Sequence[Row] = ()
-    """Trained on beside the traces and their variants, when there are traces: a replay against forgetting."""
+    """Trained on beside the traces and their variants, when there are traces: a replay against forgetting. Of more than the run has
+    steps for, some from all over."""
     settings: LearnerSettings = field(default_factory=LearnerSettings)
     train: Train | None = None
     """None: `learner.trainer.train`."""
@@ -180,7 +181,7 @@ class _Cycle:
             learner.store.judged_spans(),
             settings=settings.selection.model_copy(update={"max_rows": min(most, settings.selection.max_rows)}),
             never_train=learner.never_train,
-            seed=learner.settings.seed,
+            seed=settings.seed,
         )
         self._progress(Stage.SELECT, 1, 1)
         return selection
@@ -195,10 +196,10 @@ class _Cycle:
 
     def _beside(self, rows: Sequence[Row]) -> list[Row]:
         """What is trained on beside the selected rows: variants and a replay share the steps that are left."""
-        learner = self._learner
-        room = max(0, learner.settings.training.prompts - len(rows))
-        replayed = _evenly(learner.extra_rows, max(room // 2, room - learner.settings.variants))
-        made = variants(rows, min(learner.settings.variants, room - len(replayed)), learner.settings.seed)
+        learner, settings = self._learner, self._learner.settings
+        room = max(0, settings.training.prompts - len(rows))
+        replayed = _evenly(learner.extra_rows, max(room // 2, room - settings.variants))
+        made = variants(rows, min(settings.variants, room - len(replayed)), settings.seed)
         return in_serving_order([*made, *replayed], learner.retriever)
 
     async def _train(self, rows: Sequence[Row]) -> TrainingReport:
@@ -288,7 +289,7 @@ class _Cycle:
 
 
 def _evenly(rows: Sequence[Row], most: int) -> Sequence[Row]:
-    """From all over."""
+    """So many from all over."""
     return rows if len(rows) <= most else [rows[at * len(rows) // most] for at in range(most)]
 
 

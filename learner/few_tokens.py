@@ -1,7 +1,7 @@
 """The head where a grammar allows few tokens: logits of these alone.
 
 Most of a decision is its form: a brace, a name that is shown, a digit. Where 32 tokens or fewer may stand, the other logits of a
-vocabulary of thousands are not needed, and computing them took a third of a training step.
+vocabulary of thousands are not needed, and computing them took a quarter of a training step.
 
 Shape letters: N places, F of them that allow few tokens, K the most that one of these allows; H hidden, V vocabulary, W its words
 of 32 bits.
@@ -19,10 +19,10 @@ FORBIDDEN = -1e9
 FEW = 32
 
 
-def allow_few(bits_NW: torch.Tensor) -> torch.Tensor:
-    """Of each place whether few tokens may stand there."""
+def allow_few(bits_NW: torch.Tensor, few: int = FEW) -> torch.Tensor:
+    """Of each place whether no more than so many tokens may stand there."""
     counts_N = np.bitwise_count(bits_NW.numpy().view(np.uint32)).sum(axis=1)
-    return torch.from_numpy(counts_N <= FEW)
+    return torch.from_numpy(counts_N <= few)
 
 
 def logits_of_allowed(head: Any, hidden_FH: torch.Tensor, bits_FW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -16,7 +16,7 @@ import torch
 from torch.nn.functional import log_softmax
 from torch.utils.checkpoint import checkpoint
 
-from learner.few_tokens import FORBIDDEN, allow_few, logits_of_allowed
+from learner.few_tokens import FEW, FORBIDDEN, allow_few, logits_of_allowed
 from runtime.policy.embedded.constraint import Constraint, allowed_bits, unpacked
 
 TOLERANCE = 2e-3
@@ -84,12 +84,14 @@ def completion_logprobs(
     entropy: bool = False,
     allowed_NW: torch.Tensor | None = None,
     max_logits: int = MAX_LOGITS,
+    few: int = FEW,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Logprob (and entropy) of each completion token, in the order of `Pack.targets_N`.
 
     Args:
         causal: the causal LM itself (adapters injected), not its PEFT wrapper.
         allowed_NW: tokens that a grammar allowed at each place, as 32-bit words; the logprobs are then among these. None: all.
+        few: where no more than so many are allowed, no other logits are computed.
     """
     device = next(causal.parameters()).device
     hidden_BLH = causal.base_model(
@@ -104,7 +106,7 @@ def completion_logprobs(
     if allowed_NW is None or not _is_plain(head):
         chosen_N, entropy_N = _in_parts(_of_all, rows, hidden_NH, targets_N, allowed_NW, head, temperature)
         return chosen_N, entropy_N if entropy else None
-    few_N = allow_few(allowed_NW)
+    few_N = allow_few(allowed_NW, few)
     chosen_N, entropy_N = hidden_NH.new_zeros(2, len(hidden_NH), dtype=torch.float32)
     for those_N, of in ((few_N, _of_few), (~few_N, _of_all)):
         here_N = those_N.to(device)  # grammars are read on the CPU, where the masks stay
@@ -184,12 +186,14 @@ def sample(
     stop_ids: Sequence[int],
     pad_id: int,
     constraints_B: Sequence[Constraint] | None = None,
+    few: int = FEW,
 ) -> list[list[list[int]]]:
     """`rollouts` completions of each prompt, the stop token included where one was reached.
 
     Args:
         temperature: 0 means greedy.
         constraints_B: of each prompt, at its beginning; None: anything may be written.
+        few: as of `completion_logprobs`.
     """
     from transformers import DynamicCache
 
@@ -208,7 +212,7 @@ def sample(
     last_BH = hidden[torch.arange(len(prompts_B), device=device), lengths_B - 1]
     ways = None if constraints_B is None else [[c.copy() for _ in range(rollouts)] for c in constraints_B]
     done_BR = torch.zeros((len(prompts_B), rollouts), dtype=torch.bool, device=device)
-    tokens_BR = _choose(head, last_BH[:, None].expand(-1, rollouts, -1), temperature, ways, done_BR)
+    tokens_BR = _choose(head, last_BH[:, None].expand(-1, rollouts, -1), temperature, ways, done_BR, few)
 
     sampled: list[list[list[int]]] = [[[] for _ in range(rollouts)] for _ in prompts_B]
     alive = torch.arange(len(prompts_B), device=device)  # groups with an unfinished rollout
@@ -233,7 +237,7 @@ def sample(
             past_key_values=cache,
             use_cache=True,
         ).last_hidden_state
-        tokens_BR = _choose(head, hidden, temperature, ways, done_BR)
+        tokens_BR = _choose(head, hidden, temperature, ways, done_BR, few)
     return sampled
 
 
@@ -243,6 +247,7 @@ def _choose(
     temperature: float,
     ways: Sequence[Sequence[Constraint]] | None,
     done_BR: torch.Tensor,
+    few: int,
 ) -> torch.Tensor:
     """The next token of each rollout that is not done, whose constraint goes one token on; of the others 0."""
     going_BR = ~done_BR
@@ -251,14 +256,16 @@ def _choose(
         tokens_N = _draw(head(hidden_NH).float(), temperature)
     else:
         going = [ways[b][r] for b, r in going_BR.nonzero().tolist()]
-        tokens_N = _draw_allowed(head, hidden_NH, allowed_bits(going), temperature)
+        tokens_N = _draw_allowed(head, hidden_NH, allowed_bits(going), temperature, few)
         for way, token in zip(going, tokens_N.tolist(), strict=True):
             way.advance(token)
-    return torch.zeros_like(done_BR, dtype=torch.long).masked_scatter(going_BR, tokens_N.long())
+    return torch.zeros_like(done_BR, dtype=torch.long).masked_scatter(going_BR, tokens_N)
 
 
-def _draw_allowed(head: Any, hidden_NH: torch.Tensor, bits_NW: torch.Tensor, temperature: float) -> torch.Tensor:
-    few_N = allow_few(bits_NW) if _is_plain(head) else torch.zeros(len(bits_NW), dtype=torch.bool)
+def _draw_allowed(
+    head: Any, hidden_NH: torch.Tensor, bits_NW: torch.Tensor, temperature: float, few: int
+) -> torch.Tensor:
+    few_N = allow_few(bits_NW, few) if _is_plain(head) else torch.zeros(len(bits_NW), dtype=torch.bool)
     tokens_N = torch.zeros(len(bits_NW), dtype=torch.long, device=hidden_NH.device)
     if few_N.any():
         logits_FK, ids_FK = logits_of_allowed(head, hidden_NH[few_N], bits_NW[few_N])

@@ -17,7 +17,7 @@ class SelectionSettings(_Section):
     min_rows: int = Field(default=16, ge=1)
     """Fewer rows than this: nothing is trained."""
     max_rows: int = Field(default=2000, ge=1)
-    """Of more, some of each class are taken."""
+    """Of more, and of more than a run has steps for beside other rows, some of each class are taken, in proportion."""
     max_per_thread: int = Field(default=16, ge=1)
     """Rows that one conversation may give, so that no user shapes the policy alone."""
     max_per_tool: int = Field(default=400, ge=1)
@@ -115,7 +115,7 @@ class LearnerSettings(BaseSettings):
     variants: int = Field(default=1000, ge=0)
     """Rows that follow from the selected ones (`learner.variants`) and are trained on beside them, if steps suffice."""
     replay: int = Field(default=90, ge=0)
-    """Generated requests, to be asked about or refused, that are trained on beside the traces; 0: the traces alone."""
+    """Generated requests, to be asked about or refused, that are trained on beside the traces if steps suffice; 0: none."""
     curriculum: int = Field(default=200, ge=0)
     """Cases of the registered tools that are trained on beside the traces; as many of never-train tools measure; 0: none."""
     seed: int = 0

@@ -122,9 +122,8 @@ def constraint(folder: Path) -> Constraint:
 
 @pytest.mark.parametrize("few", [0, 8, 10_000])
 def test_constrained_rollouts_keep_to_their_grammar_and_are_drawn_among_what_it_allows(
-    model: Any, folder: Path, constraint: Constraint, few: int, monkeypatch: pytest.MonkeyPatch
+    model: Any, folder: Path, constraint: Constraint, few: int
 ) -> None:
-    monkeypatch.setattr("learner.few_tokens.FEW", few)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     torch.manual_seed(0)
     sampled = sample(
@@ -136,6 +135,7 @@ def test_constrained_rollouts_keep_to_their_grammar_and_are_drawn_among_what_it_
         stop_ids=[tokenizer.eos_token_id],
         pad_id=PAD,
         constraints_B=[constraint] * len(PROMPTS),
+        few=few,
     )
     rollouts = [rollout for group in sampled for rollout in group]
     assert len({tuple(rollout) for rollout in rollouts}) > 8
@@ -165,9 +165,8 @@ def test_constrained_logprobs_are_those_among_the_allowed_tokens(
 
 @pytest.mark.parametrize("few", [0, 10_000])
 def test_constrained_rollouts_follow_the_models_distribution_among_what_is_allowed(
-    model: Any, constraint: Constraint, few: int, monkeypatch: pytest.MonkeyPatch
+    model: Any, constraint: Constraint, few: int
 ) -> None:
-    monkeypatch.setattr("learner.few_tokens.FEW", few)
     torch.manual_seed(0)
     (group,) = sample(
         model,
@@ -178,6 +177,7 @@ def test_constrained_rollouts_follow_the_models_distribution_among_what_is_allow
         stop_ids=[],
         pad_id=PAD,
         constraints_B=[constraint],
+        few=few,
     )
     counts = torch.bincount(torch.tensor([c[0] for c in group]), minlength=model.config.vocab_size) / 2000
     with torch.no_grad():
@@ -214,7 +214,7 @@ def test_logits_of_the_few_allowed_tokens_are_those_of_the_whole_head(model: Any
 
 @pytest.mark.parametrize("few", [0, 10_000])
 def test_constrained_logprobs_and_gradients_are_the_same_with_few_logits_and_with_all(
-    model: Any, folder: Path, constraint: Constraint, few: int, monkeypatch: pytest.MonkeyPatch
+    model: Any, folder: Path, constraint: Constraint, few: int
 ) -> None:
     tokenizer = AutoTokenizer.from_pretrained(folder)
     policy = get_peft_model(model, LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False))
@@ -224,13 +224,13 @@ def test_constrained_logprobs_and_gradients_are_the_same_with_few_logits_and_wit
     packed = pack(PROMPTS[:1], [completions], PAD)
 
     def measured(most: int) -> tuple[torch.Tensor, ...]:
-        monkeypatch.setattr("learner.few_tokens.FEW", most)
         logprobs, entropy = completion_logprobs(
             policy.get_base_model(),
             packed,
             temperature=1.3,
             entropy=True,
             allowed_NW=torch.cat([bits for bits in walked if bits is not None]),
+            few=most,
         )
         assert entropy is not None
         return logprobs, entropy, *torch.autograd.grad(logprobs.mean(), weights)
