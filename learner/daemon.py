@@ -35,6 +35,7 @@ from runtime.database import Clock, utc_now
 from runtime.policy.base import Policy
 from runtime.policy.deployment import AdapterRecord, Deployment
 from runtime.prompt import Renderer
+from runtime.traces.schema import VerdictOutcome
 from runtime.traces.store import TraceStore
 from tools.retrieval import Retriever
 
@@ -155,9 +156,10 @@ class _Cycle:
         facts: dict[str, Any] = {"selection": selection.report}
         if idle := self._why_idle(selection, facts, known_batch):
             return self._report(Outcome.NOTHING_TO_LEARN, idle, **facts)
-        beside = await asyncio.to_thread(self._beside, selection.rows)
+        again = _restraining(selection.rows) * (self._learner.settings.restraint - 1)
+        beside = await asyncio.to_thread(self._beside, selection.rows, len(again))
         facts["extra_rows"] = len(beside)
-        facts["training"] = training = await self._train([*selection.rows, *beside])
+        facts["training"] = training = await self._train([*selection.rows, *again, *beside])
         if training.adapter_dir is None:
             return self._report(Outcome.NO_SIGNAL, "the rewards within every group were equal", **facts)
         self._evaluation_rows = await asyncio.to_thread(
@@ -194,17 +196,18 @@ class _Cycle:
         facts["batch"] = batch = _batch_digest(selection.rows, self._incumbent)
         return "nothing new since the last cycle" if batch == known_batch else None
 
-    def _beside(self, rows: Sequence[Row]) -> list[Row]:
-        """What is trained on beside the selected rows: variants and a replay share the steps that are left."""
+    def _beside(self, rows: Sequence[Row], again: int) -> list[Row]:
+        """What is trained on beside the selected rows, so many of which come again: variants and a replay share the steps that are
+        left."""
         learner, settings = self._learner, self._learner.settings
-        room = max(0, settings.training.prompts - len(rows))
+        room = max(0, settings.training.prompts - len(rows) - again)
         replayed = _evenly(learner.extra_rows, max(room // 2, room - settings.variants))
         made = variants(rows, min(settings.variants, room - len(replayed)), settings.seed)
         return in_serving_order([*made, *replayed], learner.retriever)
 
     async def _train(self, rows: Sequence[Row]) -> TrainingReport:
         learner, stop = self._learner, threading.Event()
-        self._progress(Stage.TRAIN, 0, learner.settings.training.max_steps)
+        self._progress(Stage.TRAIN, 0, learner.settings.training.steps)
         run = asyncio.create_task(
             asyncio.to_thread(
                 learner.train or _trainer(),
@@ -286,6 +289,12 @@ class _Cycle:
             incumbent=self._incumbent.name if self._incumbent else None,
             **facts,
         )
+
+
+def _restraining(rows: Sequence[Row]) -> list[Row]:
+    """Those that proved the policy wrong, and are not to be answered with a call."""
+    refuted = (row for row in rows if row.extra_info["outcome"] == VerdictOutcome.REFUTED.value)
+    return [row for row in refuted if row.truth.decision != "execute"]
 
 
 def _evenly(rows: Sequence[Row], most: int) -> Sequence[Row]:

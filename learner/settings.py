@@ -29,10 +29,16 @@ class SelectionSettings(_Section):
 
 
 class TrainingSettings(_Section):
-    """One GRPO run."""
+    """One run: the verified decisions are imitated, then GRPO goes on from there."""
 
-    max_steps: int = Field(default=60, ge=1)
-    """Optimizer steps."""
+    imitation_steps: int = Field(default=100, ge=0)
+    """The most optimizer steps on the verified decisions themselves, before the first rollout; for few rows there are fewer."""
+    imitation_rows: int = Field(default=24, ge=1)
+    """Rows of such a step."""
+    imitation_rate: float = Field(default=4e-3, gt=0)
+    """Peak of AdamW's rate in these steps; its course is that of `learning_rate`."""
+    max_steps: int = Field(default=40, ge=1)
+    """Optimizer steps of GRPO."""
     prompts_per_step: int = Field(default=8, ge=1)
     """Groups of a step."""
     rollouts_per_prompt: int = Field(default=8, ge=2)
@@ -61,9 +67,15 @@ class TrainingSettings(_Section):
     """Prompts whose logprobs go into the manifest as proof of what was trained."""
 
     @property
+    def steps(self) -> int:
+        """The most optimizer steps of the whole run."""
+        return self.imitation_steps + self.max_steps
+
+    @property
     def prompts(self) -> int:
         """Of the whole run: more rows than these would not be met."""
-        return -(-self.max_steps // self.updates_per_rollout) * self.prompts_per_step
+        rollouts = -(-self.max_steps // self.updates_per_rollout) * self.prompts_per_step
+        return max(rollouts, self.imitation_steps * self.imitation_rows)
 
 
 class EvaluationSettings(_Section):
@@ -112,7 +124,10 @@ class LearnerSettings(BaseSettings):
     training: TrainingSettings = TrainingSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     gate: GateSettings = GateSettings()
-    variants: int = Field(default=1000, ge=0)
+    restraint: int = Field(default=2, ge=1)
+    """How often a row is in the batch that proves the policy wrong and does not call a tool; all others are there once. What users
+    prove is mostly that it could have acted."""
+    variants: int = Field(default=800, ge=0)
     """Rows that follow from the selected ones (`learner.variants`) and are trained on beside them, if steps suffice."""
     replay: int = Field(default=90, ge=0)
     """Generated requests, to be asked about or refused, that are trained on beside the traces if steps suffice; 0: none."""

@@ -3,12 +3,13 @@
 TRL's `GRPOTrainer` owns the algorithm (advantages, clipped loss, optimizer, schedule); PEFT owns the adapter. Here is
 what surrounds them: prompts are the tokens that serving would send, rewards come from the tokens that were sampled,
 groups without a signal are counted, and rollouts of a group share the computation of their prompt
-(`learner.prefix_sharing`), which makes a step several times faster than the stock path without changing its result.
+(`learner.prefix_sharing`), which makes a step several times faster than the stock path without changing its result, and are drawn
+with the adapter merged.
 
 What differs from TRL's defaults: float32 throughout, no gradient checkpointing, no checkpoints and no reporting;
 truncated completions are not masked, since running on is a fault to unlearn; rows of groups without a signal skip the
-backward pass, to which they would add nothing; where no rollout of a group is right, one gives way to the verified decision
-(`learner.demonstration`).
+backward pass, to which they would add nothing; before the first rollout the policy imitates the verified decisions
+(`learner.imitation`), and where no rollout of a group is right, one gives way to the verified decision (`learner.demonstration`).
 
 Nothing appears under `out_dir` until the run is complete: it works beside it and renames.
 """
@@ -35,6 +36,8 @@ from trl.trainer.grpo_trainer import GRPOTrainer
 from learner import groups, prefix_sharing
 from learner.demonstration import demonstrate
 from learner.errors import BadRows, TrainingFailed, TrainingStopped
+from learner.imitation import Lesson, imitate, steps_for
+from learner.merging import merged
 from learner.probing import adapter_weights, probe
 from learner.rewards import FULL, score_text
 from learner.rows import Row
@@ -72,7 +75,7 @@ def train(
     progress: Progress | None = None,
     stop: threading.Event | None = None,
 ) -> TrainingReport:
-    """Trains until `max_steps` and leaves the adapter in `out_dir`, which is replaced as a whole.
+    """Trains for `imitation_steps` and then `max_steps`, and leaves the adapter in `out_dir`, which is replaced as a whole.
 
     Args:
         model: folder or name of the base model.
@@ -92,6 +95,7 @@ def train(
     try:
         with _quiet(), _threads(settings.threads):
             run = _Run(rows, str(model), renderer, parent, settings, reward)
+            run.imitate(progress, stop)
             run.train(staging / "trl", progress, stop)
             adapter = None if run.no_signal else _save(run.policy, staging / "adapter", out_dir)
             return run.report(adapter, parent, time.monotonic() - started)
@@ -126,6 +130,8 @@ class _Run:
         self._stop_ids = sorted(_stop_ids(base, renderer.tokenizer))
         self._shared = prefix_sharing.agrees(base, self._prompts[0].token_ids, self._pad_id)
         self._constrain_after = self._constrain(base) if self._shared else None
+        self._lessons: list[Lesson] = []
+        self._imitation_losses: tuple[float, ...] = ()
         self._batches: list[groups.StepGroups] = []  # one for each time that rollouts were sampled
         self._shown: list[bool] = []  # of the last batch's rollouts, whether each is a demonstration
         self._optimizer_steps = 0
@@ -163,7 +169,47 @@ class _Run:
 
     @property
     def no_signal(self) -> bool:
-        return all(batch.no_signal for batch in self._batches)
+        return not self._imitation_losses and all(batch.no_signal for batch in self._batches)
+
+    def imitate(self, progress: Progress | None, stop: threading.Event | None) -> None:
+        """The supervised part, for a model whose rows can be packed; without a lesson there is none."""
+        settings = self._settings
+        if settings.imitation_steps and self._shared:
+            pairs = zip(self._prompts, self._rows, strict=True)
+            self._lessons = [lesson for prompt, row in pairs if (lesson := self._lesson(prompt.token_ids, row))]
+        steps = steps_for(len(self._lessons), rows_per_step=settings.imitation_rows, most=settings.imitation_steps)
+
+        def after_step(done: int) -> None:
+            if progress:
+                progress(done, steps + settings.max_steps)
+            if stop is not None and stop.is_set():
+                raise TrainingStopped("training was stopped; nothing was kept")
+
+        self._imitation_losses = imitate(
+            _causal(self.policy),
+            self._lessons,
+            steps=steps,
+            rows_per_step=settings.imitation_rows,
+            learning_rate=settings.imitation_rate,
+            seed=settings.seed,
+            pad_id=self._pad_id,
+            after_step=after_step,
+        )
+
+    def _lesson(self, prompt_ids: tuple[int, ...], row: Row) -> Lesson | None:
+        """The verified decision as the policy would write it; None where there is none that earns the full reward, fits, and keeps
+        to the grammar: nothing that the policy could ever write."""
+        text = demonstrate(row)
+        if text is None or self._reward(text, row) < FULL:
+            return None
+        tokens = self._renderer.tokenizer(text=text, add_special_tokens=False)["input_ids"]
+        completion = (*tokens, self._renderer.tokenizer.eos_token_id)
+        if len(completion) > self._settings.max_completion_tokens:
+            return None
+        if self._constrain_after is None:
+            return Lesson(prompt_ids, completion, None)
+        bits_NW = self._constrain_after(prompt_ids).walk(completion)
+        return None if bits_NW is None else Lesson(prompt_ids, completion, bits_NW)
 
     def train(self, folder: Path, progress: Progress | None, stop: threading.Event | None) -> None:
         config = _config(folder, self._settings, prompts_per_step=min(self._settings.prompts_per_step, len(self._rows)))
@@ -176,7 +222,7 @@ class _Run:
             args=config,
             train_dataset=data,
             processing_class=self._renderer.tokenizer,
-            callbacks=[_Watch(progress, stop, self._kls)],
+            callbacks=[_Watch(progress, stop, self._kls, before=len(self._imitation_losses))],
             rollout_func=self._rollout if self._shared else None,
         )
         trainer.remove_callback(PrinterCallback)
@@ -199,16 +245,17 @@ class _Run:
         known = {p.text: (p.token_ids, row) for p, row in zip(self._prompts, self._rows, strict=True)}
         size, begin = self._settings.rollouts_per_prompt, self._constrain_after
         asked = [known[text] for text in prompts[::size]]
-        sampled = prefix_sharing.sample(
-            _causal(trainer.accelerator.unwrap_model(trainer.model)),
-            [ids for ids, _ in asked],
-            rollouts=size,
-            max_tokens=self._settings.max_completion_tokens,
-            temperature=self._settings.temperature,
-            stop_ids=self._stop_ids,
-            pad_id=self._pad_id,
-            constraints_B=None if begin is None else [begin(ids) for ids, _ in asked],
-        )
+        with merged(self.policy):
+            sampled = prefix_sharing.sample(
+                _causal(self.policy),
+                [ids for ids, _ in asked],
+                rollouts=size,
+                max_tokens=self._settings.max_completion_tokens,
+                temperature=self._settings.temperature,
+                stop_ids=self._stop_ids,
+                pad_id=self._pad_id,
+                constraints_B=None if begin is None else [begin(ids) for ids, _ in asked],
+            )
         shown = [self._demonstrated(group, *of) for group, of in zip(sampled, asked, strict=True)]
         completions = [completion for group in shown for completion in group]
         self._shown = [
@@ -224,16 +271,12 @@ class _Run:
 
     def _demonstrated(self, group: list[list[int]], prompt_ids: tuple[int, ...], row: Row) -> list[list[int]]:
         """The group; where no rollout is right, its last one gives way to the verified decision."""
-        text = demonstrate(row) if self._settings.demonstrate else None
-        if text is None or any(self._reward(self._renderer.decode(ids), row) >= FULL for ids in group):
+        if not self._settings.demonstrate:
             return group
-        tokens = self._renderer.tokenizer(text=text, add_special_tokens=False)["input_ids"]
-        completion = [*tokens, self._renderer.tokenizer.eos_token_id]
-        if len(completion) > self._settings.max_completion_tokens or self._reward(text, row) < FULL:
+        if any(self._reward(self._renderer.decode(ids), row) >= FULL for ids in group):
             return group
-        if self._constrain_after is not None and self._constrain_after(prompt_ids).walk(completion) is None:
-            return group  # nothing that the policy could ever write
-        return [*group[:-1], completion]
+        lesson = self._lesson(prompt_ids, row)
+        return group if lesson is None else [*group[:-1], list(lesson.completion_ids)]
 
     def _rewards(self, completion_ids: list[list[int]], row: list[int], **_: Any) -> list[float | None]:
         """Scores the tokens that were sampled, as serving would read them, and counts the groups."""
@@ -250,6 +293,8 @@ class _Run:
         return TrainingReport(
             adapter_dir=adapter,
             parent=None if parent is None else str(parent),
+            imitated=len(self._lessons),
+            imitation_losses=self._imitation_losses,
             steps=self._optimizer_steps,
             rewards=tuple(batch.mean_reward for batch in self._batches),
             groups_total=sum(batch.groups for batch in self._batches),
@@ -335,12 +380,15 @@ class _Trainer(GRPOTrainer):
 class _Watch(TrainerCallback):
     """Reports progress, gathers the KL, and ends the run when asked."""
 
-    def __init__(self, progress: Progress | None, stop: threading.Event | None, kls: list[float]) -> None:
-        self._progress, self._stop, self._kls = progress, stop, kls
+    def __init__(
+        self, progress: Progress | None, stop: threading.Event | None, kls: list[float], *, before: int
+    ) -> None:
+        """Args: before: steps of the run that TRL does not count."""
+        self._progress, self._stop, self._kls, self._before = progress, stop, kls, before
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self._progress:
-            self._progress(state.global_step, state.max_steps)
+            self._progress(self._before + state.global_step, self._before + state.max_steps)
         if self._stop is not None and self._stop.is_set():
             control.should_training_stop = True
 

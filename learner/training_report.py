@@ -14,8 +14,13 @@ class TrainingReport(BaseModel):
     """What PEFT saved; None when there was no signal."""
     parent: str | None
     """Folder of the adapter that training began with; None: a new one on the base."""
+    imitated: int = 0
+    """Rows whose verified decision was imitated before the first rollout; the others say too little to be written out, or are too
+    long."""
+    imitation_losses: tuple[float, ...] = ()
+    """Of each step of that, in nats per token."""
     steps: int
-    """Of the optimizer."""
+    """Of GRPO's optimizer."""
     rewards: tuple[float, ...]
     """Mean reward of each batch of rollouts, demonstrations left out; a batch serves `updates_per_rollout` steps."""
     groups_total: int
@@ -26,7 +31,7 @@ class TrainingReport(BaseModel):
     batches_without_signal: int
     """Batches of which every group was equal."""
     no_signal: bool
-    """Every group of the run was equal: the adapter is unchanged and not kept."""
+    """Every group of the run was equal and nothing was imitated: the adapter is unchanged and not kept."""
     too_long: tuple[str, ...]
     """Ids of rows whose prompt is over the limit; they were left out."""
     drift: float

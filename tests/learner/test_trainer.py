@@ -2,6 +2,7 @@
 
 import json
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from learner.demonstration import demonstrate
 from learner.errors import BadRows, TrainingFailed, TrainingStopped
 from learner.rows import Row
 from learner.settings import TrainingSettings
-from learner.trainer import _config, _policy, _quiet, _Trainer, train
+from learner.trainer import _config, _policy, _quiet, _Trainer, rule_reward, train
 from learner.training_report import TrainingReport
 from runtime.policy.base import SamplingParams
 from runtime.policy.embedded import EmbeddedPolicy
@@ -28,6 +29,7 @@ from tests.tiny_model import build_tiny_model
 pytestmark = pytest.mark.filterwarnings("ignore:.*gradient_checkpointing:FutureWarning")
 
 SETTINGS = TrainingSettings(
+    imitation_steps=0,
     max_steps=3,
     prompts_per_step=2,
     rollouts_per_prompt=4,
@@ -171,6 +173,55 @@ def test_a_group_that_never_finds_the_right_decision_learns_it_from_the_verified
     )
 
 
+IMITATION = SETTINGS.model_copy(
+    update={
+        "imitation_steps": 50,
+        "imitation_rows": 1,
+        "imitation_rate": 0.02,
+        "max_steps": 1,
+        "learning_rate": 1e-9,
+        "max_completion_tokens": 96,
+        "demonstrate": False,
+    }
+)
+
+
+def test_what_was_verified_is_imitated_before_the_first_rollout_at_most_twice(
+    base: Path, renderer: Renderer, rows: list[Row], tmp_path: Path
+) -> None:
+    seen: list[tuple[int, int]] = []
+    report = train(
+        rows[:2],
+        model=base,
+        renderer=renderer,
+        out_dir=tmp_path / "a",
+        settings=IMITATION,
+        progress=lambda done, total: seen.append((done, total)),
+    )
+    assert not report.no_signal
+    assert (report.imitated, len(report.imitation_losses), report.steps) == (2, 4, 1)
+    assert seen == [(step, 5) for step in range(1, 6)]
+    assert report.adapter_dir is not None
+    for of in rows[:2]:
+        text = demonstrate(of)
+        assert text is not None
+        assert _logprob(base, report.adapter_dir, renderer, of, text) > _logprob(base, None, renderer, of, text) + 5
+
+
+def test_what_the_reward_does_not_hold_right_is_not_imitated(
+    base: Path, renderer: Renderer, rows: list[Row], tmp_path: Path
+) -> None:
+    report = train(
+        rows[:2],
+        model=base,
+        renderer=renderer,
+        out_dir=tmp_path / "a",
+        settings=IMITATION,
+        reward=lambda text, of: 0.5,
+    )
+    assert (report.imitated, report.imitation_losses, report.no_signal) == (0, (), True)
+
+
 def test_without_demonstrations_the_same_groups_teach_nothing(
     base: Path, renderer: Renderer, rows: list[Row], tmp_path: Path
 ) -> None:
@@ -242,8 +293,17 @@ def test_prompts_too_long_are_named(base: Path, renderer: Renderer, rows: list[R
     assert not (tmp_path / "b").exists()
 
 
+@pytest.mark.parametrize(
+    ("settings", "steps", "reward"), [(SETTINGS, 3, likes_letters), (IMITATION, 1 + 2 * 6, rule_reward)]
+)
 def test_progress_is_told_and_a_stop_ends_the_run(
-    base: Path, renderer: Renderer, rows: list[Row], tmp_path: Path
+    base: Path,
+    renderer: Renderer,
+    rows: list[Row],
+    tmp_path: Path,
+    settings: TrainingSettings,
+    steps: int,
+    reward: Callable[[str, Row], float],
 ) -> None:
     stop, seen = threading.Event(), []
 
@@ -257,12 +317,12 @@ def test_progress_is_told_and_a_stop_ends_the_run(
             model=base,
             renderer=renderer,
             out_dir=tmp_path / "adapter",
-            settings=SETTINGS,
-            reward=likes_letters,
+            settings=settings,
+            reward=reward,
             progress=progress,
             stop=stop,
         )
-    assert seen == [(1, 3)]
+    assert seen == [(1, steps)]
     assert list(tmp_path.iterdir()) == []
 
 
