@@ -33,7 +33,7 @@ def demo(
     leave: Annotated[bool, typer.Option("--exit", help="End when done, instead of leaving the server up.")] = False,
     json: JsonOption = None,
     seed: Annotated[int, typer.Option(help="Of training.")] = 0,
-    steps: Annotated[int, typer.Option(min=1, help="GRPO steps.")] = 40,
+    steps: Annotated[int, typer.Option(min=1, help="GRPO steps, after the imitation.")] = 40,
     users: Annotated[int, typer.Option(min=1, help="Who come to chat; at most as many as the traffic file has.")] = 600,
     model: Annotated[str, typer.Option(help="Folder of the base model.")] = str(STARTER_MODEL),
     home: Annotated[Path, typer.Option(help="Made anew for each demo.")] = Path(".hone/demo"),

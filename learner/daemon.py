@@ -54,7 +54,7 @@ class Outcome(StrEnum):
     REJECTED = "rejected"
     """The gate refused the candidate; all is as it was."""
     NO_SIGNAL = "no_signal"
-    """Every group of rollouts was equal; all is as it was."""
+    """Every group of rollouts was equal, and nothing was imitated; all is as it was."""
     NOTHING_TO_LEARN = "nothing_to_learn"
     """Too few rows, or nothing new, or nothing to measure on."""
 
@@ -82,7 +82,9 @@ class CycleReport(BaseModel):
     """Digest of the training rows and the incumbent: the same again would teach the same."""
     selection: SelectionReport
     extra_rows: int = 0
-    """Trained on beside the selected ones."""
+    """Trained on beside the selected ones and their copies."""
+    repeated_rows: int = 0
+    """Copies of selected rows (`LearnerSettings.restraint`)."""
     training: TrainingReport | None = None
     before: EvaluationReport | None = None
     after: EvaluationReport | None = None
@@ -156,12 +158,17 @@ class _Cycle:
         facts: dict[str, Any] = {"selection": selection.report}
         if idle := self._why_idle(selection, facts, known_batch):
             return self._report(Outcome.NOTHING_TO_LEARN, idle, **facts)
-        again = _restraining(selection.rows) * (self._learner.settings.restraint - 1)
+        again = self._again(selection.rows)
+        facts["repeated_rows"] = len(again)
         beside = await asyncio.to_thread(self._beside, selection.rows, len(again))
         facts["extra_rows"] = len(beside)
         facts["training"] = training = await self._train([*selection.rows, *again, *beside])
         if training.adapter_dir is None:
-            return self._report(Outcome.NO_SIGNAL, "the rewards within every group were equal", **facts)
+            return self._report(
+                Outcome.NO_SIGNAL,
+                "the rewards within every group were equal, and there was nothing to imitate",
+                **facts,
+            )
         self._evaluation_rows = await asyncio.to_thread(
             in_serving_order, self._learner.evaluation_rows, self._learner.retriever
         )
@@ -195,6 +202,14 @@ class _Cycle:
             return "no evaluation rows: a candidate could not be measured"
         facts["batch"] = batch = _batch_digest(selection.rows, self._incumbent)
         return "nothing new since the last cycle" if batch == known_batch else None
+
+    def _again(self, rows: Sequence[Row]) -> list[Row]:
+        """Copies of those that proved the policy wrong and are not to be answered with a call."""
+        settings = self._learner.settings
+        refuted = (row for row in rows if row.extra_info["outcome"] == VerdictOutcome.REFUTED.value)
+        restraining = [row for row in refuted if row.truth.decision != "execute"]
+        room = max(0, settings.training.prompts - len(rows))
+        return (restraining * (settings.restraint - 1))[: room // 2]
 
     def _beside(self, rows: Sequence[Row], again: int) -> list[Row]:
         """What is trained on beside the selected rows, so many of which come again: variants and a replay share the steps that are
@@ -289,12 +304,6 @@ class _Cycle:
             incumbent=self._incumbent.name if self._incumbent else None,
             **facts,
         )
-
-
-def _restraining(rows: Sequence[Row]) -> list[Row]:
-    """Those that proved the policy wrong, and are not to be answered with a call."""
-    refuted = (row for row in rows if row.extra_info["outcome"] == VerdictOutcome.REFUTED.value)
-    return [row for row in refuted if row.truth.decision != "execute"]
 
 
 def _evenly(rows: Sequence[Row], most: int) -> Sequence[Row]:

@@ -5,11 +5,12 @@ shown as one rollout of eight, the verified decision does teach it, but a step o
 forgotten on the way. Here a step is many rows, corrected and verified ones together, at less cost: each is read once, with the one
 completion that is right (`docs/decisions/0048-imitation-first.md`).
 
-Shapes: N tokens of all completions of a pack, W words of 32 bits.
+Shapes: N tokens of a completion, W words of 32 bits.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from random import Random
 from typing import Any
 
@@ -31,12 +32,14 @@ class Lesson:
     prompt_ids: tuple[int, ...]
     completion_ids: tuple[int, ...]
     """With the end of the turn."""
-    allowed_NW: torch.Tensor | None
-    """What a grammar allowed at each token of the completion; None: anything."""
+
+
+Allowed = Callable[[Lesson], torch.Tensor | None]
+"""What a grammar allows at each token of a lesson's completion, as (N, W) words; None: anything, then of all lessons."""
 
 
 def steps_for(lessons: int, *, rows_per_step: int, most: int) -> int:
-    """As many steps as there may be, `most` at most."""
+    """Until all passes are done, `most` at most; the last step may have fewer rows."""
     return min(most, -(-PASSES * lessons // rows_per_step))
 
 
@@ -49,6 +52,7 @@ def imitate(
     learning_rate: float,
     seed: int,
     pad_id: int,
+    allowed: Allowed,
     after_step: Callable[[int], None],
 ) -> tuple[float, ...]:
     """Trains what requires a gradient by the decisions' cross-entropy among what the grammar allows.
@@ -56,6 +60,7 @@ def imitate(
     Args:
         causal: the causal LM itself (adapters injected), not its PEFT wrapper.
         learning_rate: peak of AdamW's rate; warmed up over the first 5 % of the steps, then along a cosine to a tenth.
+        steps: at most those of `steps_for`.
         after_step: called with the steps done; what it raises ends the run.
 
     Returns: the loss of each step, in nats per token.
@@ -65,10 +70,10 @@ def imitate(
     schedule = get_scheduler(
         "cosine_with_min_lr", optimizer, steps // 20, steps, scheduler_specific_kwargs={"min_lr_rate": 0.1}
     )
-    stream = in_passes(lessons, Random(f"imitation/{seed}"))
+    met = in_passes(lessons, Random(f"imitation/{seed}"))
     losses: list[float] = []
     for step in range(1, steps + 1):
-        losses.append(_backward(causal, [next(stream) for _ in range(rows_per_step)], pad_id))
+        losses.append(_backward(causal, list(islice(met, rows_per_step)), pad_id, allowed))
         torch.nn.utils.clip_grad_norm_(learnt, 1.0)
         optimizer.step()
         schedule.step()
@@ -78,22 +83,22 @@ def imitate(
 
 
 def in_passes(lessons: Sequence[Lesson], rng: Random) -> Iterator[Lesson]:
-    """Without end, in mixed order: each once before one comes again."""
-    while True:
+    """In mixed order: each once before one comes again."""
+    for _ in range(PASSES):
         yield from rng.sample(lessons, len(lessons))
 
 
-def _backward(causal: Any, lessons: Sequence[Lesson], pad_id: int) -> float:
+def _backward(causal: Any, lessons: Sequence[Lesson], pad_id: int, allowed: Allowed) -> float:
     """Leaves the gradients of the mean over all tokens, and returns it."""
     ordered = sorted(lessons, key=lambda lesson: len(lesson.prompt_ids) + len(lesson.completion_ids))
     tokens, loss = sum(len(lesson.completion_ids) for lesson in ordered), 0.0
     for first in range(0, len(ordered), _TOGETHER):
         some = ordered[first : first + _TOGETHER]
-        allowed = [lesson.allowed_NW for lesson in some if lesson.allowed_NW is not None]
+        bits = [words_NW for lesson in some if (words_NW := allowed(lesson)) is not None]
         logprobs_N, _ = completion_logprobs(
             causal,
             pack([lesson.prompt_ids for lesson in some], [[lesson.completion_ids] for lesson in some], pad_id),
-            allowed_NW=torch.cat(allowed) if allowed else None,
+            allowed_NW=torch.cat(bits) if bits else None,
         )
         part = -logprobs_N.sum() / tokens
         part.backward()

@@ -32,7 +32,8 @@ class TrainingSettings(_Section):
     """One run: the verified decisions are imitated, then GRPO goes on from there."""
 
     imitation_steps: int = Field(default=100, ge=0)
-    """The most optimizer steps on the verified decisions themselves, before the first rollout; for few rows there are fewer."""
+    """The most optimizer steps on the verified decisions themselves, before the first rollout; for few rows there are fewer. A
+    model that cannot share prompts among rollouts has none."""
     imitation_rows: int = Field(default=24, ge=1)
     """Rows of such a step."""
     imitation_rate: float = Field(default=4e-3, gt=0)
@@ -46,15 +47,18 @@ class TrainingSettings(_Section):
     demonstrate: bool = True
     """Where no rollout of a group is right, the verified decision takes the place of one."""
     learning_rate: float = Field(default=1e-3, gt=0)
-    """Peak of AdamW's rate; warmed up over the first 5 % of the steps, then along a cosine to a tenth."""
+    """Peak of AdamW's rate in GRPO; warmed up over the first 5 % of its steps, then along a cosine to a tenth."""
     rank: int = Field(default=16, ge=1, le=256)
     """Rank of a new LoRA adapter; one that continues a parent keeps the parent's."""
+    strength: float = Field(default=0.8, gt=0, le=1)
+    """How far the adapter goes from where the run began to where it ended; less than the whole way forgets less (WiSE-FT,
+    arXiv:2109.01903)."""
     temperature: float = Field(default=1.0, gt=0)
     """Of the rollouts."""
     updates_per_rollout: int = Field(default=1, ge=1)
     """Optimizer steps on each batch of rollouts; `max_steps` counts them all. More than one trains off-policy."""
     kl_beta: float = Field(default=0.0, ge=0)
-    """Weight of the KL term towards the adapter that the run began with; 0 saves the reference pass."""
+    """Weight of the KL term towards what GRPO began with, the imitation being over; 0 saves the reference pass."""
     max_completion_tokens: int = Field(default=96, ge=1)
     """Of a rollout; a longer one is cut."""
     max_prompt_tokens: int = Field(default=1024, ge=1)
@@ -72,10 +76,14 @@ class TrainingSettings(_Section):
         return self.imitation_steps + self.max_steps
 
     @property
+    def rollout_prompts(self) -> int:
+        """Rows that GRPO meets, if there are so many."""
+        return -(-self.max_steps // self.updates_per_rollout) * self.prompts_per_step
+
+    @property
     def prompts(self) -> int:
-        """Of the whole run: more rows than these would not be met."""
-        rollouts = -(-self.max_steps // self.updates_per_rollout) * self.prompts_per_step
-        return max(rollouts, self.imitation_steps * self.imitation_rows)
+        """Rows that the whole run meets, if there are so many."""
+        return max(self.rollout_prompts, self.imitation_steps * self.imitation_rows)
 
 
 class EvaluationSettings(_Section):
@@ -125,8 +133,8 @@ class LearnerSettings(BaseSettings):
     evaluation: EvaluationSettings = EvaluationSettings()
     gate: GateSettings = GateSettings()
     restraint: int = Field(default=2, ge=1)
-    """How often a row is in the batch that proves the policy wrong and does not call a tool; all others are there once. What users
-    prove is mostly that it could have acted."""
+    """How often a row comes that proved the policy wrong and calls no tool, since what users prove is mostly that it could have
+    acted; the copies take half of the room beside the selected rows at most."""
     variants: int = Field(default=800, ge=0)
     """Rows that follow from the selected ones (`learner.variants`) and are trained on beside them, if steps suffice."""
     replay: int = Field(default=90, ge=0)

@@ -1,10 +1,9 @@
-"""One GRPO run: rows in, a LoRA adapter out. The only module that imports TRL.
+"""One run, imitation and then GRPO: rows in, a LoRA adapter out. The only module that imports TRL.
 
 TRL's `GRPOTrainer` owns the algorithm (advantages, clipped loss, optimizer, schedule); PEFT owns the adapter. Here is
 what surrounds them: prompts are the tokens that serving would send, rewards come from the tokens that were sampled,
 groups without a signal are counted, and rollouts of a group share the computation of their prompt
-(`learner.prefix_sharing`), which makes a step several times faster than the stock path without changing its result, and are drawn
-with the adapter merged.
+(`learner.prefix_sharing`), which makes a step several times faster than the stock path without changing its result.
 
 What differs from TRL's defaults: float32 throughout, no gradient checkpointing, no checkpoints and no reporting;
 truncated completions are not masked, since running on is a fault to unlearn; rows of groups without a signal skip the
@@ -97,6 +96,7 @@ def train(
             run = _Run(rows, str(model), renderer, parent, settings, reward)
             run.imitate(progress, stop)
             run.train(staging / "trl", progress, stop)
+            run.hold_back()
             adapter = None if run.no_signal else _save(run.policy, staging / "adapter", out_dir)
             return run.report(adapter, parent, time.monotonic() - started)
     except (BadRows, TrainingStopped, TrainingFailed):
@@ -126,11 +126,12 @@ class _Run:
         self.policy = _policy(base, parent, settings.rank)
         self._fit(rows, getattr(base.config, "max_position_embeddings", None) or settings.max_prompt_tokens)
         self._start = adapter_weights(self.policy)
+        self._second = {name: p.detach().clone() for name, p in self.policy.named_parameters() if "lora_B" in name}
         self._pad_id = _pad_id(renderer.tokenizer)
         self._stop_ids = sorted(_stop_ids(base, renderer.tokenizer))
         self._shared = prefix_sharing.agrees(base, self._prompts[0].token_ids, self._pad_id)
         self._constrain_after = self._constrain(base) if self._shared else None
-        self._lessons: list[Lesson] = []
+        self._imitated = 0
         self._imitation_losses: tuple[float, ...] = ()
         self._batches: list[groups.StepGroups] = []  # one for each time that rollouts were sampled
         self._shown: list[bool] = []  # of the last batch's rollouts, whether each is a demonstration
@@ -173,26 +174,30 @@ class _Run:
 
     def imitate(self, progress: Progress | None, stop: threading.Event | None) -> None:
         """The supervised part, for a model whose rows can be packed; without a lesson there is none."""
-        settings = self._settings
+        settings, lessons = self._settings, list[Lesson]()
         if settings.imitation_steps and self._shared:
-            pairs = zip(self._prompts, self._rows, strict=True)
-            self._lessons = [lesson for prompt, row in pairs if (lesson := self._lesson(prompt.token_ids, row))]
-        steps = steps_for(len(self._lessons), rows_per_step=settings.imitation_rows, most=settings.imitation_steps)
+            for prompt, row in zip(self._prompts, self._rows, strict=True):
+                _end_if_asked(stop)
+                any_refusal_will_do = row.truth.decision == "refuse" and row.truth.category is None
+                lesson = None if any_refusal_will_do else self._lesson(prompt.token_ids, row)
+                lessons += [] if lesson is None else [lesson]
+        steps = steps_for(len(lessons), rows_per_step=settings.imitation_rows, most=settings.imitation_steps)
+        self._imitated = min(len(lessons), steps * settings.imitation_rows)
 
         def after_step(done: int) -> None:
             if progress:
                 progress(done, steps + settings.max_steps)
-            if stop is not None and stop.is_set():
-                raise TrainingStopped("training was stopped; nothing was kept")
+            _end_if_asked(stop)
 
         self._imitation_losses = imitate(
-            _causal(self.policy),
-            self._lessons,
+            _causal(self.policy.to("cuda" if torch.cuda.is_available() else "cpu")),  # where TRL will have it
+            lessons,
             steps=steps,
             rows_per_step=settings.imitation_rows,
             learning_rate=settings.imitation_rate,
             seed=settings.seed,
             pad_id=self._pad_id,
+            allowed=self._allowed_in,
             after_step=after_step,
         )
 
@@ -206,14 +211,19 @@ class _Run:
         completion = (*tokens, self._renderer.tokenizer.eos_token_id)
         if len(completion) > self._settings.max_completion_tokens:
             return None
+        lesson = Lesson(prompt_ids, completion)
+        return None if self._constrain_after is not None and self._allowed_in(lesson) is None else lesson
+
+    def _allowed_in(self, lesson: Lesson) -> torch.Tensor | None:
         if self._constrain_after is None:
-            return Lesson(prompt_ids, completion, None)
-        bits_NW = self._constrain_after(prompt_ids).walk(completion)
-        return None if bits_NW is None else Lesson(prompt_ids, completion, bits_NW)
+            return None
+        return self._constrain_after(lesson.prompt_ids).walk(lesson.completion_ids)
 
     def train(self, folder: Path, progress: Progress | None, stop: threading.Event | None) -> None:
         config = _config(folder, self._settings, prompts_per_step=min(self._settings.prompts_per_step, len(self._rows)))
-        data = Dataset.from_dict({"prompt": [p.text for p in self._prompts], "row": list(range(len(self._rows)))})
+        # Imitation met all rows. Without it GRPO must meet those that come first, which are the selected ones.
+        met = len(self._rows) if self._imitated else min(len(self._rows), self._settings.rollout_prompts)
+        data = Dataset.from_dict({"prompt": [p.text for p in self._prompts[:met]], "row": list(range(met))})
         if not self._shared:
             self._require_same_tokens()
         trainer = _Trainer(
@@ -228,11 +238,17 @@ class _Run:
         trainer.remove_callback(PrinterCallback)
         trainer.share_prompts, trainer.constrain = self._shared, self._constrain_after
         trainer.train()
-        if stop is not None and stop.is_set():
-            raise TrainingStopped("training was stopped; nothing was kept")
+        _end_if_asked(stop)
         self._optimizer_steps = trainer.state.global_step
         if not self._batches:
             raise TrainingFailed("TRL took no step: the rows do not fill one batch")
+
+    @torch.no_grad()
+    def hold_back(self) -> None:
+        """Leaves the adapter at its strength. The second matrices alone are moved: the change of the weights is linear in them."""
+        for name, weight in self.policy.named_parameters():
+            if "lora_B" in name and weight.requires_grad:
+                weight.copy_(torch.lerp(self._second[name].to(weight), weight, self._settings.strength))
 
     def _require_same_tokens(self) -> None:
         """TRL tokenizes the prompts by itself here; the tokens must be those of serving."""
@@ -293,7 +309,7 @@ class _Run:
         return TrainingReport(
             adapter_dir=adapter,
             parent=None if parent is None else str(parent),
-            imitated=len(self._lessons),
+            imitated=self._imitated,
             imitation_losses=self._imitation_losses,
             steps=self._optimizer_steps,
             rewards=tuple(batch.mean_reward for batch in self._batches),
@@ -440,6 +456,11 @@ def _policy(base: Any, parent: Path | None, rank: int) -> PeftModel:
     policy = get_peft_model(base, lora)
     assert isinstance(policy, PeftModel)
     return policy
+
+
+def _end_if_asked(stop: threading.Event | None) -> None:
+    if stop is not None and stop.is_set():
+        raise TrainingStopped("training was stopped; nothing was kept")
 
 
 def _save(policy: PeftModel, staging: Path, out_dir: Path) -> Path:

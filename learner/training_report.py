@@ -15,8 +15,8 @@ class TrainingReport(BaseModel):
     parent: str | None
     """Folder of the adapter that training began with; None: a new one on the base."""
     imitated: int = 0
-    """Rows whose verified decision was imitated before the first rollout; the others say too little to be written out, or are too
-    long."""
+    """Rows whose verified decision was imitated before the first rollout. Of the others none can be written out that earns the full
+    reward, fits and keeps to the grammar, or steps did not suffice."""
     imitation_losses: tuple[float, ...] = ()
     """Of each step of that, in nats per token."""
     steps: int
@@ -37,10 +37,10 @@ class TrainingReport(BaseModel):
     drift: float
     """Mean absolute change of the probes' logprobs from the start of the run, in nats."""
     kl: float | None
-    """Mean KL towards the start that TRL measured; None when `kl_beta` is 0."""
+    """Mean KL that TRL measured towards what GRPO began with; None when `kl_beta` is 0."""
     completion_tokens: int
     """Sampled in all."""
     shared_prompts: bool
-    """Whether rollouts of a group shared their prompt's computation; False is slower, not different."""
+    """Whether rollouts of a group shared their prompt's computation; False is slower, and without imitation."""
     seconds: float
     probes: tuple[Probe, ...]

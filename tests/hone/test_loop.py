@@ -1,4 +1,4 @@
-"""The loop with its real parts: a server process, the openai client, tools over HTTP and MCP, verdicts, GRPO, and a hot swap."""
+"""The loop with its real parts: a server process, the openai client, tools over HTTP and MCP, verdicts, training, a hot swap."""
 
 import asyncio
 import time
@@ -26,7 +26,7 @@ VISITS = 24
 
 
 @pytest.mark.timeout(900)
-async def test_the_running_server_answers_with_what_a_few_grpo_steps_learnt_and_rolls_back(tmp_path: Path) -> None:
+async def test_the_running_server_answers_with_what_a_few_steps_learnt_and_rolls_back(tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
     with city_service() as service, hone_server(home, str(STARTER_MODEL), service=service) as url:

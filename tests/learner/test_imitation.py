@@ -1,6 +1,5 @@
 """Imitation lowers the cross-entropy of the right decisions, and computes nothing else."""
 
-from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -10,14 +9,14 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
-from learner.imitation import PASSES, Lesson, imitate, in_passes, steps_for
+from learner.imitation import PASSES, Allowed, Lesson, imitate, in_passes, steps_for
 from runtime.policy.embedded.constraint import unpacked
 from tests.tiny_model import build_tiny_model
 
 # PEFT asks transformers for a property under its old name.
 pytestmark = pytest.mark.filterwarnings("ignore:.*gradient_checkpointing:FutureWarning")
 
-LESSONS = [Lesson(tuple(range(10, 10 + 7 * (n + 1))), tuple(range(100, 103 + n)), allowed_NW=None) for n in range(6)]
+LESSONS = [Lesson(tuple(range(10, 10 + 7 * (n + 1))), tuple(range(100, 103 + n))) for n in range(6)]
 """Of different lengths, and more than are read at once."""
 
 
@@ -28,15 +27,17 @@ def causal(tmp_path: Path) -> Any:
     return get_peft_model(base, LoraConfig(r=4, target_modules="all-linear")).get_base_model()
 
 
-def _run(causal: Any, lessons: list[Lesson], steps: int) -> tuple[float, ...]:
+def _run(causal: Any, allowed: Allowed = lambda lesson: None) -> tuple[float, ...]:
+    """As many steps as there are passes."""
     return imitate(
         causal,
-        lessons,
-        steps=steps,
-        rows_per_step=len(lessons),
+        LESSONS,
+        steps=PASSES,
+        rows_per_step=len(LESSONS),
         learning_rate=0.02,
         seed=0,
         pad_id=0,
+        allowed=allowed,
         after_step=lambda done: None,
     )
 
@@ -56,25 +57,23 @@ def _cross_entropy(causal: Any, *, allowed: torch.Tensor | None = None) -> float
 
 def test_the_loss_is_the_cross_entropy_of_each_token_whatever_is_read_together(causal: Any) -> None:
     expected = _cross_entropy(causal)
-    assert _run(causal, LESSONS, 1) == pytest.approx((expected,), abs=1e-4)
+    assert _run(causal)[0] == pytest.approx(expected, abs=1e-4)
 
 
 def test_under_a_grammar_only_what_it_allows_counts(causal: Any) -> None:
     words = -(-causal.config.vocab_size // 32)
     bits_NW = torch.zeros((20, words), dtype=torch.int32)
     bits_NW[:, 3:5] = -1  # tokens 96 to 159
-    lessons = [
-        Lesson(lesson.prompt_ids, lesson.completion_ids, bits_NW[: len(lesson.completion_ids)]) for lesson in LESSONS
-    ]
     expected = _cross_entropy(causal, allowed=unpacked(bits_NW, causal.config.vocab_size))
-    assert _run(causal, lessons, 1) == pytest.approx((expected,), abs=1e-4)
+    losses = _run(causal, lambda lesson: bits_NW[: len(lesson.completion_ids)])
+    assert losses[0] == pytest.approx(expected, abs=1e-4)
 
 
 def test_the_policy_comes_nearer_to_its_lessons(causal: Any) -> None:
     before = _cross_entropy(causal)
-    losses = _run(causal, LESSONS, 20)
-    assert len(losses) == 20
-    assert _cross_entropy(causal) < losses[-1] + 0.5 < before / 2
+    losses = _run(causal)
+    assert len(losses) == PASSES
+    assert _cross_entropy(causal) < losses[-1] < before - 0.5
 
 
 def test_what_is_called_after_a_step_may_end_the_run(causal: Any) -> None:
@@ -91,17 +90,22 @@ def test_what_is_called_after_a_step_may_end_the_run(causal: Any) -> None:
             learning_rate=0.02,
             seed=0,
             pad_id=0,
+            allowed=lambda lesson: None,
             after_step=after_step,
         )
 
 
-def test_each_lesson_is_met_once_before_one_comes_again() -> None:
-    met = list(islice(in_passes(LESSONS, Random(1)), 12))
-    for pass_ in (met[:6], met[6:]):
+def test_each_lesson_is_met_once_before_one_comes_again_and_twice_in_all() -> None:
+    met = list(in_passes(LESSONS, Random(1)))
+    passes = [met[at : at + len(LESSONS)] for at in range(0, len(met), len(LESSONS))]
+    assert len(passes) == PASSES == 2
+    for pass_ in passes:
         assert {id(lesson) for lesson in pass_} == {id(lesson) for lesson in LESSONS}
-    assert met[:6] != met[6:]
+    assert passes[0] != passes[1]
 
 
-@pytest.mark.parametrize(("lessons", "steps"), [(0, 0), (1, 1), (24, PASSES), (25, PASSES + 1), (10_000, 80)])
-def test_few_lessons_have_few_steps(lessons: int, steps: int) -> None:
-    assert steps_for(lessons, rows_per_step=24, most=80) == steps
+@pytest.mark.parametrize("lessons", [0, 1, 11, 12, 13, 24, 25, 40])
+def test_there_are_as_many_steps_as_the_passes_fill(lessons: int) -> None:
+    steps = steps_for(lessons, rows_per_step=24, most=80)
+    assert 24 * (steps - 1) < PASSES * lessons <= 24 * steps
+    assert steps_for(10_000, rows_per_step=24, most=80) == 80

@@ -1,4 +1,4 @@
-"""A few real GRPO steps on a tiny model: they change the adapter, and what they leave can be served."""
+"""A few real steps, of imitation and of GRPO, on a tiny model: they change the adapter, and what they leave can be served."""
 
 import json
 import threading
@@ -29,6 +29,7 @@ from tests.tiny_model import build_tiny_model
 pytestmark = pytest.mark.filterwarnings("ignore:.*gradient_checkpointing:FutureWarning")
 
 SETTINGS = TrainingSettings(
+    strength=1.0,
     imitation_steps=0,
     max_steps=3,
     prompts_per_step=2,
@@ -122,6 +123,33 @@ def test_training_goes_on_from_a_parent(
     assert json.loads((report.adapter_dir / "adapter_config.json").read_text())["r"] == 4
     assert report.parent == str(trained.adapter_dir)
     assert report.kl == pytest.approx(0.0, abs=1e-4)
+
+
+@pytest.mark.parametrize("has_parent", [False, True])
+def test_an_adapter_goes_a_part_of_the_way_that_the_run_went(
+    base: Path, renderer: Renderer, rows: list[Row], trained: TrainingReport, tmp_path: Path, has_parent: bool
+) -> None:
+    parent = trained.adapter_dir if has_parent else None
+    whole, half = (
+        train(
+            rows,
+            model=base,
+            renderer=renderer,
+            out_dir=tmp_path / f"{strength}",
+            parent=parent,
+            settings=SETTINGS.model_copy(update={"max_steps": 1, "strength": strength}),
+            reward=likes_letters,
+        ).adapter_dir
+        for strength in (1.0, 0.5)
+    )
+    assert whole is not None
+    assert half is not None
+    ended, kept = (load_file(folder / "adapter_model.safetensors") for folder in (whole, half))
+    began = load_file(parent / "adapter_model.safetensors") if parent else {}
+    for name, weight in ended.items():
+        start = began.get(name, torch.zeros_like(weight)) if "lora_B" in name else weight
+        assert torch.allclose(kept[name], (start + weight) / 2, atol=1e-4)
+    assert any((ended[name] - kept[name]).abs().max() > 1e-3 for name in ended)
 
 
 def test_equal_rewards_are_reported_and_leave_nothing(
@@ -251,6 +279,24 @@ def test_a_batch_of_rollouts_may_serve_several_steps(
     assert (report.steps, len(report.rewards), report.groups_total) == (4, 2, 4)
 
 
+def test_imitation_of_the_same_seed_goes_the_same_way(
+    base: Path, renderer: Renderer, rows: list[Row], tmp_path: Path
+) -> None:
+    first, again = (
+        train(rows, model=base, renderer=renderer, out_dir=tmp_path / name, settings=IMITATION) for name in "ab"
+    )
+    assert first.imitation_losses
+    assert again.imitation_losses == pytest.approx(first.imitation_losses, rel=1e-3)
+
+
+def test_a_refusal_of_no_stated_category_is_left_to_the_rollouts(
+    base: Path, renderer: Renderer, tmp_path: Path
+) -> None:
+    refusals = [row(f"no {name}", decision="refuse", category=name) for name in (None, "unsafe")]
+    report = train(refusals, model=base, renderer=renderer, out_dir=tmp_path / "a", settings=IMITATION)
+    assert report.imitated == 1
+
+
 def test_the_same_seed_gives_the_same_adapter(
     base: Path, renderer: Renderer, rows: list[Row], trained: TrainingReport, tmp_path: Path
 ) -> None:
@@ -348,9 +394,15 @@ def test_a_reward_that_breaks_is_a_failed_run(base: Path, renderer: Renderer, ro
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_model_that_cannot_share_prompts_is_trained_the_plain_way(
+def test_a_model_that_cannot_share_prompts_is_trained_the_plain_way_on_the_first_rows_and_imitates_nothing(
     base: Path, renderer: Renderer, rows: list[Row], tmp_path: Path
 ) -> None:
+    seen: set[str] = set()
+
+    def seen_with_letters(text: str, of: Row) -> float:
+        seen.add(of.extra_info["id"])
+        return likes_letters(text, of)
+
     config = Qwen2Config.from_pretrained(base)
     config.use_sliding_window, config.sliding_window, config.max_window_layers = True, 8, 0
     config.layer_types = ["sliding_attention"] * config.num_hidden_layers
@@ -365,10 +417,12 @@ def test_a_model_that_cannot_share_prompts_is_trained_the_plain_way(
         model=tmp_path / "windowed",
         renderer=renderer,
         out_dir=tmp_path / "adapter",
-        settings=SETTINGS.model_copy(update={"max_steps": 1, "learning_rate": 0.02}),
-        reward=likes_letters,
+        settings=IMITATION.model_copy(update={"learning_rate": 0.02, "max_completion_tokens": 10}),
+        reward=seen_with_letters,
     )
     assert not report.shared_prompts
+    assert report.imitated == 0
+    assert seen == {rows[0].extra_info["id"], rows[1].extra_info["id"]}
     assert report.adapter_dir is not None
     assert report.drift > 0
 
