@@ -50,7 +50,7 @@ class TrainingSettings(_Section):
     """Peak of AdamW's rate in GRPO; warmed up over the first 5 % of its steps, then along a cosine to a tenth."""
     rank: int = Field(default=16, ge=1, le=256)
     """Rank of a new LoRA adapter; one that continues a parent keeps the parent's."""
-    strength: float = Field(default=0.8, gt=0, le=1)
+    strength: float = Field(default=0.5, gt=0, le=1)
     """How far the adapter goes from where the run began to where it ended; less than the whole way forgets less (WiSE-FT,
     arXiv:2109.01903)."""
     temperature: float = Field(default=1.0, gt=0)

@@ -48,7 +48,7 @@ async def test_the_running_server_answers_with_what_a_few_steps_learnt_and_rolls
                     model=STARTER_MODEL,
                     renderer=Renderer.load(STARTER_MODEL),
                     out_dir=tmp_path / "candidate",
-                    settings=TrainingSettings(max_steps=3, prompts_per_step=4, learning_rate=3e-3),
+                    settings=TrainingSettings(strength=1.0, max_steps=3, prompts_per_step=4, learning_rate=3e-3),
                 )
                 publisher = Publisher(here.deployment, home / "adapters", base=STARTER_MODEL)
                 word = GateReport(promote=True, reasons=("this test stands in for the gate",))
