@@ -1,14 +1,12 @@
-"""One run, imitation and then GRPO: rows in, a LoRA adapter out. The only module that imports TRL.
+"""One run, imitation and then GRPO: rows in, a LoRA adapter out.
 
-TRL's `GRPOTrainer` owns the algorithm (advantages, clipped loss, optimizer, schedule); PEFT owns the adapter. Here is
-what surrounds them: prompts are the tokens that serving would send, rewards come from the tokens that were sampled,
+TRL's `GRPOTrainer` (`learner.grpo`) owns the algorithm (advantages, clipped loss, optimizer, schedule); PEFT owns the adapter.
+Here is what surrounds them: prompts are the tokens that serving would send, rewards come from the tokens that were sampled,
 groups without a signal are counted, and rollouts of a group share the computation of their prompt
 (`learner.prefix_sharing`), which makes a step several times faster than the stock path without changing its result.
 
-What differs from TRL's defaults: float32 throughout, no gradient checkpointing, no checkpoints and no reporting;
-truncated completions are not masked, since running on is a fault to unlearn; rows of groups without a signal skip the
-backward pass, to which they would add nothing; before the first rollout the policy imitates the verified decisions
-(`learner.imitation`), and where no rollout of a group is right, one gives way to the verified decision (`learner.demonstration`).
+Before the first rollout the policy imitates the verified decisions (`learner.imitation`), and where no rollout of a group is right,
+one gives way to the verified decision (`learner.demonstration`).
 
 Nothing appears under `out_dir` until the run is complete: it works beside it and renames.
 """
@@ -26,15 +24,14 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import AutoModelForCausalLM, PrinterCallback, TrainerCallback
+from peft import LoraConfig, PeftModel, get_peft_model, set_peft_model_state_dict
+from transformers import AutoModelForCausalLM, PrinterCallback
 from transformers.utils import logging as transformers_logging
-from trl.trainer.grpo_config import GRPOConfig
-from trl.trainer.grpo_trainer import GRPOTrainer
 
 from learner import groups, prefix_sharing
 from learner.demonstration import demonstrate
 from learner.errors import BadRows, TrainingFailed, TrainingStopped
+from learner.grpo import Constrain, Progress, SharingTrainer, Watch, configure, pad_id
 from learner.imitation import Lesson, imitate, steps_for
 from learner.merging import merged
 from learner.probing import adapter_weights, probe
@@ -47,15 +44,6 @@ from runtime.prompt import Prompt, Renderer
 
 Reward = Callable[[str, Row], float]
 """From a completion's text and its row."""
-
-Constrain = Callable[[tuple[int, ...]], Constraint]
-"""From a prompt's tokens."""
-
-Progress = Callable[[int, int], None]
-"""Called with steps done and steps in all."""
-
-_SIGNAL = 1e-3
-"""Advantages below this come from float noise: TRL divides it by a standard deviation of nearly nothing."""
 
 
 def rule_reward(text: str, row: Row) -> float:
@@ -126,8 +114,7 @@ class _Run:
         self.policy = _policy(base, parent, settings.rank)
         self._fit(rows, getattr(base.config, "max_position_embeddings", None) or settings.max_prompt_tokens)
         self._start = adapter_weights(self.policy)
-        self._second = {name: p.detach().clone() for name, p in self.policy.named_parameters() if "lora_B" in name}
-        self._pad_id = _pad_id(renderer.tokenizer)
+        self._pad_id = pad_id(renderer.tokenizer)
         self._stop_ids = sorted(_stop_ids(base, renderer.tokenizer))
         self._shared = prefix_sharing.agrees(base, self._prompts[0].token_ids, self._pad_id)
         self._constrain_after = self._constrain(base) if self._shared else None
@@ -174,13 +161,8 @@ class _Run:
 
     def imitate(self, progress: Progress | None, stop: threading.Event | None) -> None:
         """The supervised part, for a model whose rows can be packed; without a lesson there is none."""
-        settings, lessons = self._settings, list[Lesson]()
-        if settings.imitation_steps and self._shared:
-            for prompt, row in zip(self._prompts, self._rows, strict=True):
-                _end_if_asked(stop)
-                any_refusal_will_do = row.truth.decision == "refuse" and row.truth.category is None
-                lesson = None if any_refusal_will_do else self._lesson(prompt.token_ids, row)
-                lessons += [] if lesson is None else [lesson]
+        settings = self._settings
+        lessons = list(self._lessons(stop)) if settings.imitation_steps and self._shared else []
         steps = steps_for(len(lessons), rows_per_step=settings.imitation_rows, most=settings.imitation_steps)
         self._imitated = min(len(lessons), steps * settings.imitation_rows)
 
@@ -190,7 +172,7 @@ class _Run:
             _end_if_asked(stop)
 
         self._imitation_losses = imitate(
-            _causal(self.policy.to("cuda" if torch.cuda.is_available() else "cpu")),  # where TRL will have it
+            self.policy.to("cuda" if torch.cuda.is_available() else "cpu").get_base_model(),  # where TRL will have it
             lessons,
             steps=steps,
             rows_per_step=settings.imitation_rows,
@@ -200,6 +182,15 @@ class _Run:
             allowed=self._allowed_in,
             after_step=after_step,
         )
+
+    def _lessons(self, stop: threading.Event | None) -> Iterator[Lesson]:
+        """Of a refusal whose category is not told there is none: any will do, and one would be taught."""
+        for prompt, row in zip(self._prompts, self._rows, strict=True):
+            _end_if_asked(stop)
+            if row.truth.decision != "refuse" or row.truth.category is not None:
+                lesson = self._lesson(prompt.token_ids, row)
+                if lesson is not None:
+                    yield lesson
 
     def _lesson(self, prompt_ids: tuple[int, ...], row: Row) -> Lesson | None:
         """The verified decision as the policy would write it; None where there is none that earns the full reward, fits, and keeps
@@ -220,19 +211,21 @@ class _Run:
         return self._constrain_after(lesson.prompt_ids).walk(lesson.completion_ids)
 
     def train(self, folder: Path, progress: Progress | None, stop: threading.Event | None) -> None:
-        config = _config(folder, self._settings, prompts_per_step=min(self._settings.prompts_per_step, len(self._rows)))
-        # Imitation met all rows. Without it GRPO must meet those that come first, which are the selected ones.
+        config = configure(
+            folder, self._settings, prompts_per_step=min(self._settings.prompts_per_step, len(self._rows))
+        )
+        # Imitation went through all rows. Without it GRPO must meet those that come first, which are the selected ones.
         met = len(self._rows) if self._imitated else min(len(self._rows), self._settings.rollout_prompts)
         data = Dataset.from_dict({"prompt": [p.text for p in self._prompts[:met]], "row": list(range(met))})
         if not self._shared:
             self._require_same_tokens()
-        trainer = _Trainer(
+        trainer = SharingTrainer(
             model=self.policy,
             reward_funcs=self._rewards,
             args=config,
             train_dataset=data,
             processing_class=self._renderer.tokenizer,
-            callbacks=[_Watch(progress, stop, self._kls, before=len(self._imitation_losses))],
+            callbacks=[Watch(progress, stop, self._kls, before=len(self._imitation_losses))],
             rollout_func=self._rollout if self._shared else None,
         )
         trainer.remove_callback(PrinterCallback)
@@ -243,12 +236,12 @@ class _Run:
         if not self._batches:
             raise TrainingFailed("TRL took no step: the rows do not fill one batch")
 
-    @torch.no_grad()
     def hold_back(self) -> None:
         """Leaves the adapter at its strength. The second matrices alone are moved: the change of the weights is linear in them."""
-        for name, weight in self.policy.named_parameters():
-            if "lora_B" in name and weight.requires_grad:
-                weight.copy_(torch.lerp(self._second[name].to(weight), weight, self._settings.strength))
+        strength, ended = self._settings.strength, adapter_weights(self.policy)
+        second = {name: weight for name, weight in ended.items() if "lora_B" in name}
+        moved = {name: torch.lerp(self._start[name].to(weight), weight, strength) for name, weight in second.items()}
+        set_peft_model_state_dict(self.policy, ended | moved)
 
     def _require_same_tokens(self) -> None:
         """TRL tokenizes the prompts by itself here; the tokens must be those of serving."""
@@ -256,14 +249,14 @@ class _Run:
             if tuple(self._renderer.tokenizer(text=prompt.text)["input_ids"]) != prompt.token_ids:
                 raise TrainingFailed("the tokenizer adds tokens to a prompt: training would differ from serving")
 
-    def _rollout(self, prompts: list[str], trainer: GRPOTrainer) -> dict[str, Any]:
+    def _rollout(self, prompts: list[str], _: Any) -> dict[str, Any]:
         """Completions of a step; `prompts` holds each prompt as often as its group has rollouts."""
         known = {p.text: (p.token_ids, row) for p, row in zip(self._prompts, self._rows, strict=True)}
         size, begin = self._settings.rollouts_per_prompt, self._constrain_after
         asked = [known[text] for text in prompts[::size]]
         with merged(self.policy):
             sampled = prefix_sharing.sample(
-                _causal(self.policy),
+                self.policy.get_base_model(),
                 [ids for ids, _ in asked],
                 rollouts=size,
                 max_tokens=self._settings.max_completion_tokens,
@@ -328,127 +321,6 @@ class _Run:
         )
 
 
-class _Trainer(GRPOTrainer):
-    """TRL's trainer with two of its inner steps made cheaper; what they compute stays the same."""
-
-    share_prompts = True
-    constrain: Constrain | None = None
-
-    def _get_per_token_logps_and_entropies(
-        self, model: Any, input_ids: Any, attention_mask: Any, logits_to_keep: int, *args: Any, **kwargs: Any
-    ) -> tuple[Any, Any, Any]:
-        """Logprobs of the completions, each distinct prompt being read once."""
-        if not self.share_prompts:
-            return super()._get_per_token_logps_and_entropies(
-                model, input_ids, attention_mask, logits_to_keep, *args, **kwargs
-            )
-        mask = attention_mask.bool()
-        places: dict[tuple[int, ...], list[int]] = {}
-        completions: list[list[int]] = []
-        for place in range(len(input_ids)):
-            prompt = input_ids[place, :-logits_to_keep][mask[place, :-logits_to_keep]]
-            completions.append(input_ids[place, -logits_to_keep:][mask[place, -logits_to_keep:]].tolist())
-            places.setdefault(tuple(prompt.tolist()), []).append(place)
-        order = [place for members in places.values() for place in members]
-        branches = [[completions[i] for i in members] for members in places.values()]
-        packed = prefix_sharing.pack(list(places), branches, _pad_id(self._tokenizer))
-        logprobs_N, entropy_N = prefix_sharing.completion_logprobs(
-            _causal(self.accelerator.unwrap_model(model)),
-            packed,
-            temperature=self.temperature,
-            entropy=True,
-            allowed_NW=self._allowed(list(places), branches),
-        )
-        rows = torch.tensor([i for i in order for _ in completions[i]], device=input_ids.device)
-        columns = torch.tensor([c for i in order for c in range(len(completions[i]))], device=input_ids.device)
-        out = logprobs_N.new_zeros(len(input_ids), logits_to_keep)
-        entropies = None if entropy_N is None else out.index_put((rows, columns), entropy_N)
-        return out.index_put((rows, columns), logprobs_N), entropies, None
-
-    def _allowed(self, prompts: list[tuple[int, ...]], branches: list[list[list[int]]]) -> Any:
-        """What the grammar allowed at each completion token, in the order of `Pack.targets_N`; None: no grammar."""
-        if self.constrain is None:
-            return None
-        walked: list[torch.Tensor] = []
-        for prompt, group in zip(prompts, branches, strict=True):
-            for completion in group:
-                bits = self.constrain(prompt).walk(completion)
-                if bits is None:
-                    raise TrainingFailed("a rollout breaks the grammar that it was sampled under")
-                walked.append(bits)
-        return torch.cat(walked)
-
-    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Any:
-        """Leaves out rows whose advantage is zero: without a KL term they add nothing to the loss or its gradient."""
-        advantages = inputs["advantages"]
-        alive = advantages.abs() > _SIGNAL
-        if self.beta == 0.0 and self.loss_type == "dapo" and not alive.all():
-            if not alive.any():
-                alive[:1] = True  # something must run, for the trainer to take a step that changes nothing
-                inputs = inputs | {"advantages": torch.zeros_like(advantages)}
-            inputs = {
-                name: value[alive] if torch.is_tensor(value) and value.shape[:1] == alive.shape else value
-                for name, value in inputs.items()
-            }
-        return super()._compute_loss(model, inputs)
-
-
-class _Watch(TrainerCallback):
-    """Reports progress, gathers the KL, and ends the run when asked."""
-
-    def __init__(
-        self, progress: Progress | None, stop: threading.Event | None, kls: list[float], *, before: int
-    ) -> None:
-        """Args: before: steps of the run that TRL does not count."""
-        self._progress, self._stop, self._kls, self._before = progress, stop, kls, before
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if self._progress:
-            self._progress(self._before + state.global_step, self._before + state.max_steps)
-        if self._stop is not None and self._stop.is_set():
-            control.should_training_stop = True
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        if logs and logs.get("kl") is not None:
-            self._kls.append(float(logs["kl"]))
-
-
-def _config(folder: Path, settings: TrainingSettings, *, prompts_per_step: int) -> GRPOConfig:
-    """Every choice of TRL's options in one place."""
-    return GRPOConfig(
-        output_dir=str(folder),
-        max_steps=settings.max_steps,
-        per_device_train_batch_size=prompts_per_step * settings.rollouts_per_prompt,
-        num_generations=settings.rollouts_per_prompt,
-        num_iterations=settings.updates_per_rollout,
-        max_completion_length=settings.max_completion_tokens,
-        temperature=settings.temperature,
-        learning_rate=settings.learning_rate,
-        lr_scheduler_type="cosine_with_min_lr",
-        lr_scheduler_kwargs={"min_lr_rate": 0.1},
-        warmup_steps=settings.max_steps // 20,
-        weight_decay=0.0,
-        max_grad_norm=1.0,
-        beta=settings.kl_beta,
-        loss_type="dapo",  # token-level, normalised over the batch (arXiv:2503.14476, §3.3)
-        epsilon_high=0.28,  # the same, §3.1
-        scale_rewards="group",
-        mask_truncated_completions=False,
-        seed=settings.seed,
-        use_cpu=not torch.cuda.is_available(),
-        bf16=False,
-        fp16=False,
-        gradient_checkpointing=False,
-        dataloader_pin_memory=False,
-        save_strategy="no",
-        report_to=[],
-        push_to_hub=False,
-        logging_steps=1,
-        disable_tqdm=True,
-        log_level="error",
-    )
-
-
 def _policy(base: Any, parent: Path | None, rank: int) -> PeftModel:
     if parent is not None:
         return PeftModel.from_pretrained(base, str(parent), is_trainable=True)
@@ -470,15 +342,6 @@ def _save(policy: PeftModel, staging: Path, out_dir: Path) -> Path:
         shutil.rmtree(out_dir)
     os.replace(staging, out_dir)
     return out_dir
-
-
-def _causal(policy: Any) -> Any:
-    """The causal LM inside, adapters injected."""
-    return policy.get_base_model()
-
-
-def _pad_id(tokenizer: Any) -> int:
-    return tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
 
 
 def _stop_ids(base: Any, tokenizer: Any) -> set[int]:

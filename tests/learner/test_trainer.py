@@ -15,9 +15,10 @@ from trl.trainer.grpo_trainer import GRPOTrainer
 
 from learner.demonstration import demonstrate
 from learner.errors import BadRows, TrainingFailed, TrainingStopped
+from learner.grpo import SharingTrainer, configure
 from learner.rows import Row
 from learner.settings import TrainingSettings
-from learner.trainer import _config, _policy, _quiet, _Trainer, rule_reward, train
+from learner.trainer import _policy, _quiet, rule_reward, train
 from learner.training_report import TrainingReport
 from runtime.policy.base import SamplingParams
 from runtime.policy.embedded import EmbeddedPolicy
@@ -429,10 +430,10 @@ def test_a_model_that_cannot_share_prompts_is_trained_the_plain_way_on_the_first
 
 def test_shared_prompts_give_the_loss_of_the_plain_way(base: Path, renderer: Renderer, tmp_path: Path) -> None:
     with _quiet():
-        trainer = _Trainer(
+        trainer = SharingTrainer(
             model=_policy(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), None, 4),
             reward_funcs=lambda **_: [],
-            args=_config(tmp_path, SETTINGS, prompts_per_step=2),
+            args=configure(tmp_path, SETTINGS, prompts_per_step=2),
             train_dataset=Dataset.from_dict({"prompt": ["a", "b"]}),
             processing_class=renderer.tokenizer,
         )
