@@ -1,17 +1,19 @@
 """What pretraining begins with: a tokenizer and weights, those of a finished model or new ones.
 
 Either way each frequent word is a token, whose embedding begins by what the word means (`learner.vocabulary`). A finished model
-may have narrower layers than the size that is asked for: it is widened, and computes what it computed before.
+may have fewer or narrower layers than the size that is asked for: it grows, and computes what it computed before
+(`learner.growing`).
 """
 
 import json
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
 
+from learner.growing import grown
 from learner.starter import build_model, train_tokenizer
 from learner.synth.scenarios import invent_family
 from learner.vocabulary import begun_embeddings, frequent_words, with_words
@@ -20,8 +22,7 @@ from runtime.prompt import Renderer
 
 BEGUN = "begun.safetensors"
 """In a run's folder: the weights that it began with."""
-_EMBEDDINGS, _HEAD = "model.embed_tokens.weight", "lm_head.weight"
-"""Tied: a file has them once."""
+_EMBEDDINGS = "model.embed_tokens.weight"
 
 
 def begin(run: Path, *, size: str, seed: int, init: Path | None) -> None:
@@ -31,7 +32,7 @@ def begin(run: Path, *, size: str, seed: int, init: Path | None) -> None:
 
     Raises:
         FileNotFoundError: the run has a checkpoint and did not begin here.
-        ValueError: the finished model is of another shape, and not for the width of its layers alone.
+        ValueError: the finished model is of another shape, and not for the number or the width of its layers alone.
     """
     if (run / BEGUN).exists():
         return
@@ -47,42 +48,13 @@ def begin(run: Path, *, size: str, seed: int, init: Path | None) -> None:
     tokens, known = tokenizer.get_vocab(), (before if init else tokenizer).get_vocab()
     if tokens != known or not init:
         weights[_EMBEDDINGS] = begun_embeddings(known, weights[_EMBEDDINGS].float(), tokens)
-    weights = _widened(weights, model.state_dict())
+    weights = grown(weights, model.state_dict())
     model.load_state_dict(weights, strict=False)
     tokenizer.save_pretrained(run / "tokenizer")
     model.config.save_pretrained(run / "tokenizer")  # by which a tokenizer is loaded as it will be served
     temporary = run / "begun.tmp"
     save_file({name: weight.contiguous() for name, weight in model.named_parameters()}, temporary)
     temporary.replace(run / BEGUN)
-
-
-_WIDENED = (".mlp.gate_proj.weight", ".mlp.up_proj.weight", ".mlp.down_proj.weight")
-"""[neurons, hidden], [neurons, hidden] and [hidden, neurons]."""
-
-
-def _widened(weights: Mapping[str, torch.Tensor], fresh: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The weights in the shapes of a new model's. What a new neuron reads is drawn as in that one, what it writes is nothing yet
-    (function-preserving growth, arXiv 1511.05641)."""
-    if lacking := sorted(fresh.keys() - weights.keys() - {_HEAD}):
-        raise ValueError(
-            f"the model to go on from has no {lacking[0]}, which the --size that is asked for has: name its own size"
-        )
-    found: dict[str, torch.Tensor] = {}
-    for name, weight in weights.items():
-        new = fresh.get(name)
-        if new is None:
-            raise ValueError(f"the model to go on from has {name}, which the --size that is asked for has no place for")
-        if weight.shape != new.shape:
-            if not name.endswith(_WIDENED) or any(a > b for a, b in zip(weight.shape, new.shape, strict=True)):
-                raise ValueError(
-                    f"{name} is {list(weight.shape)} in the model to go on from and {list(new.shape)} in the --size that is "
-                    "asked for: name the size that it has; only the neurons of its layers can become more"
-                )
-            grown = torch.zeros_like(new) if name.endswith("down_proj.weight") else new.clone()
-            grown[: weight.shape[0], : weight.shape[1]] = weight
-            weight = grown
-        found[name] = weight
-    return found
 
 
 def tokenizer_texts(seed: int, families: int = 8000) -> Iterator[str]:

@@ -59,7 +59,7 @@ are not there."""
 _LACKING_AS_WRITTEN = 0.6
 """Chance that a request that lacks something is one that was written so, where there are such."""
 _DIALOGUES = {"gathered": 9, "announced": 4, "provided": 8}
-_KINDS = {"execute": 30, "whole": 24, "several": 8, "each": 5, "clarify": 22, "absent": 34, **_DIALOGUES}
+_KINDS = {"execute": 42, "whole": 30, "several": 12, "each": 6, "clarify": 22, "absent": 30, **_DIALOGUES}
 """Weights of the kinds of situation; whole: a request for several calls as it was written, or a conversation, in families over its
 tools."""
 _KINDS_BESIDE_A_TALK = {**_KINDS, "whole": 60}

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from learner.beginning import BEGUN, begin
+from learner.growing import grown
 from learner.pretrain import export, layouts, parse_arguments
 from learner.starter import SIZES, build_model
 from runtime.prompt import Renderer
@@ -84,42 +85,75 @@ def test_a_run_that_began_elsewhere_is_refused_and_left_as_it_is(tmp_path: Path)
     assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.pt"]
 
 
-def test_a_wider_model_begins_with_what_the_narrower_one_computes(
+@pytest.mark.parametrize(
+    "smaller",
+    [
+        {"intermediate_size": 96},
+        {"num_hidden_layers": 3},
+        {"num_hidden_layers": 1},
+        {"num_hidden_layers": 3, "intermediate_size": 96},
+    ],
+    ids=["narrower", "a layer fewer", "one layer", "both"],
+)
+def test_a_larger_model_begins_with_what_the_smaller_one_computes(
+    smaller: dict[str, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    renderer = Renderer.load(ROOT / "models" / "starter")
+    with monkeypatch.context() as before:
+        before.setitem(SIZES, "tiny", SIZES["tiny"] | smaller)
+        small = build_model("tiny", renderer.tokenizer).eval()
+    export(small, renderer, tmp_path / "small")
+    run = tmp_path / "run"
+    run.mkdir()
+    begin(run, size="tiny", seed=1, init=tmp_path / "small")
+
+    large = build_model("tiny", renderer.tokenizer).eval()
+    large.load_state_dict(load_file(run / BEGUN), strict=False)
+    small.load_state_dict(load_file(tmp_path / "small" / "model.safetensors"), strict=False)
+    ids = torch.randint(0, 4000, (2, 24))
+    with torch.no_grad():
+        assert torch.allclose(large(ids).logits, small(ids).logits, atol=1e-4)
+    for layer in large.model.layers:
+        read = layer.mlp.gate_proj.weight.std(dim=1)
+        assert (read > 0.01).all()  # what reads nothing would learn nothing
+
+
+def test_new_layers_come_evenly_between_the_others_and_write_nothing_yet() -> None:
+    def layers(count: int) -> dict[str, torch.Tensor]:
+        parts = ("self_attn.q_proj", "self_attn.o_proj", "mlp.down_proj")
+        return {f"model.layers.{n}.{part}.weight": torch.full((1, 1), n + 1.0) for n in range(count) for part in parts}
+
+    found = grown(layers(8), layers(12))
+    reads = [int(found[f"model.layers.{n}.self_attn.q_proj.weight"]) for n in range(12)]
+    assert reads == [1, 2, 2, 3, 4, 4, 5, 5, 6, 7, 7, 8]
+    for part in ("self_attn.o_proj", "mlp.down_proj"):
+        writes = [int(found[f"model.layers.{n}.{part}.weight"]) for n in range(12)]
+        assert writes == [1, 2, 0, 3, 4, 0, 5, 0, 6, 7, 0, 8]
+
+
+def test_a_model_with_more_layers_than_its_size_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    renderer = Renderer.load(ROOT / "models" / "starter")
+    with monkeypatch.context() as deeper:
+        deeper.setitem(SIZES, "tiny", SIZES["tiny"] | {"num_hidden_layers": 5})
+        export(build_model("tiny", renderer.tokenizer), renderer, tmp_path / "deep")
+    run = tmp_path / "run"
+    run.mkdir()
+    with pytest.raises(ValueError, match=r"has model\.layers\.4\..* no place for"):
+        begin(run, size="tiny", seed=1, init=tmp_path / "deep")
+
+
+def test_a_model_of_another_shape_is_named_and_nothing_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     renderer = Renderer.load(ROOT / "models" / "starter")
-    with monkeypatch.context() as narrower:
-        narrower.setitem(SIZES, "tiny", SIZES["tiny"] | {"intermediate_size": 96})
-        narrow = build_model("tiny", renderer.tokenizer).eval()
-    export(narrow, renderer, tmp_path / "narrow")
+    with monkeypatch.context() as thinner:
+        thinner.setitem(SIZES, "tiny", SIZES["tiny"] | {"hidden_size": 64})
+        export(build_model("tiny", renderer.tokenizer), renderer, tmp_path / "thin")
     run = tmp_path / "run"
     run.mkdir()
-    begin(run, size="tiny", seed=1, init=tmp_path / "narrow")
-
-    wide = build_model("tiny", renderer.tokenizer).eval()
-    wide.load_state_dict(load_file(run / BEGUN), strict=False)
-    narrow.load_state_dict(load_file(tmp_path / "narrow" / "model.safetensors"), strict=False)
-    ids = torch.randint(0, 4000, (2, 24))
-    with torch.no_grad():
-        assert torch.allclose(wide(ids).logits, narrow(ids).logits, atol=1e-4)
-    assert wide.model.layers[0].mlp.gate_proj.weight[96:].std() > 0.01  # else the new neurons would all learn the same
-
-
-def test_a_model_with_fewer_layers_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    renderer = Renderer.load(ROOT / "models" / "starter")
-    with monkeypatch.context() as shallower:
-        shallower.setitem(SIZES, "tiny", SIZES["tiny"] | {"num_hidden_layers": 3})
-        export(build_model("tiny", renderer.tokenizer), renderer, tmp_path / "shallow")
-    run = tmp_path / "run"
-    run.mkdir()
-    with pytest.raises(ValueError, match=r"has no model\.layers\.3\."):
-        begin(run, size="tiny", seed=1, init=tmp_path / "shallow")
-
-
-def test_a_model_of_another_shape_is_named_and_nothing_is_written(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"in the model to go on from and .* in the --size that is asked for"):
-        begin(tmp_path, size="tiny", seed=1, init=ROOT / "models" / "starter")
-    assert not list(tmp_path.iterdir())
+        begin(run, size="tiny", seed=1, init=tmp_path / "thin")
+    assert not list(run.iterdir())
 
 
 @pytest.mark.parametrize(("size", "most"), [("starter", 25), ("starter-plus", 60)])

@@ -105,13 +105,16 @@ class ResidentAdapters:
         return self._peft.base_model
 
     def _attach(self, slot: str, path: Path) -> None:
-        if self._peft is None:
-            self._peft = PeftModel.from_pretrained(
-                self._base, str(path), adapter_name=slot, torch_device=str(self._base.device)
-            )
-            self._peft.eval()
-        else:
-            self._peft.load_adapter(str(path), adapter_name=slot, torch_device=str(self._base.device))
+        with warnings.catch_warnings():
+            # PEFT reads an attribute of transformers' models by the name that it had.
+            warnings.simplefilter("ignore", FutureWarning)
+            if self._peft is None:
+                self._peft = PeftModel.from_pretrained(
+                    self._base, str(path), adapter_name=slot, torch_device=str(self._base.device)
+                )
+                self._peft.eval()
+            else:
+                self._peft.load_adapter(str(path), adapter_name=slot, torch_device=str(self._base.device))
 
     def _detach(self, slot: str) -> None:
         if self._peft is not None and slot in self._peft.peft_config:
