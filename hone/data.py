@@ -74,7 +74,11 @@ def _side(given: str) -> Literal["train", "eval"]:
 
 FilesArgument = Annotated[list[Path], typer.Argument(metavar="FILES...", help=".jsonl, .jsonl.gz or .parquet.")]
 AgainstOption = Annotated[
-    list[Path] | None, typer.Option(help="Rows that the others must not be like, such as those of an evaluation.")
+    list[Path] | None,
+    typer.Option(
+        metavar="FILE",
+        help="Rows that the others must not be like, such as those of an evaluation. Once for each file.",
+    ),
 ]
 
 

@@ -1,8 +1,8 @@
 """What pretraining begins with: a tokenizer and weights, those of a finished model or new ones.
 
 Either way each frequent word is a token, whose embedding begins by what the word means (`learner.vocabulary`). A finished model
-may have fewer or narrower layers than the size that is asked for: it grows, and computes what it computed before
-(`learner.growing`).
+may have fewer layers than the size that is asked for, or fewer neurons in each: it grows, and computes what it computed
+before (`learner.growing`).
 """
 
 import json

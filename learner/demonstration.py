@@ -1,8 +1,9 @@
-"""The verified decision, written out: what a group learns from when none of its rollouts finds it.
+"""The verified decision, written out as the policy would write it: what is imitated, and what a group learns from when none of its
+rollouts finds it.
 
-Half of all groups are equal, and many of these because the policy fails every time; such a group teaches nothing although the
-world has shown what was right. One rollout then gives way to the decision that was verified, as in LUFFY (arXiv:2504.14945): it
-earns the full reward, and so draws the policy towards it. Pure.
+Of a group that fails every time all rewards are equal; it teaches nothing although the world has shown what was right. One rollout
+then gives way to the decision that was verified, as in LUFFY (arXiv:2504.14945): it earns the full reward, and so draws the policy
+towards it. Pure.
 """
 
 from collections.abc import Mapping, Sequence

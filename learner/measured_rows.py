@@ -1,7 +1,7 @@
 """From files of rows to the rows that are measured, with all that is odd about them said.
 
-A row is left out only for a reason that `row_files` gives; the rest are measured, and what a reader of the figures should know
-about them is remarked.
+Beside what a sample leaves out, a row is left out only for a reason of `row_forms.Fault`; the rest are measured, and what a reader
+of the figures should know about them is remarked.
 """
 
 import random

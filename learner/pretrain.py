@@ -1,9 +1,9 @@
-"""Trains the starter model from scratch: `python -m learner.pretrain --out models/starter`.
+"""Trains a starter model from scratch, or on from a finished one: `python -m learner.pretrain --out FOLDER --run runs/NAME`.
 
-Two stages. First copying: random tokens, repeated, teach the heads to look back and copy, which decides whether anything
-after it works. Then decisions: packed families of invented tools (`learner.synth.packing`), with the loss only on what the
-policy writes. The learning rate holds, then falls to zero over the last `--decay` steps (warm-up, stable, decay), so a run can be
-prolonged from any checkpoint. Muon moves the matrices, AdamW the rest.
+Two stages. First copying, unless a finished model goes on: random tokens, repeated, teach the heads to look back and copy, which
+decides whether anything after it works. Then decisions: packed families of tools, invented and real ones
+(`learner.synth.packing`), with the loss only on what the policy writes. The learning rate holds, then falls to zero over the last
+`--decay` steps (warm-up, stable, decay), so a run can be prolonged from any checkpoint. Muon moves the matrices, AdamW the rest.
 
 With `--processes N` each of N processes takes every N-th family and the gradients are averaged: on a few cores one thread each is
 about twice as fast as two threads in one process.
@@ -11,8 +11,9 @@ about twice as fast as two threads in one process.
 `--keep 0.5` ends with the mean of the model that the run went on from and of what it made of it: less of what was known is lost
 (averaged weights, arXiv 2203.05482).
 
-A run is resumed by naming the same `--run` folder: data, optimiser and step continue where the checkpoint left off. `loss.jsonl`
-in it has loss and speed, `loss.png` the loss as a picture.
+A run is resumed by naming the same `--run` folder: data, optimiser and step continue where the checkpoint left off, and `--init`
+is not read again, so each training has a folder of its own. `loss.jsonl` in it has loss and speed, `loss.png` the loss as a
+picture.
 """
 
 import argparse

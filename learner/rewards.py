@@ -5,8 +5,9 @@
     0.0          any other decision
     -0.25        an output that is no decision
 
-Within the middle tier the reward is 0.25 + 0.25 x the share of details that are right, so that two rollouts which are
-both wrong still differ; it stays at or below 0.5. Only `exact` (reward 1.0) counts as right.
+Within the middle tier the reward of calls and questions is 0.25 + 0.25 x the share of details that are right, so that two rollouts
+which are both wrong still differ; it stays at or below 0.5, which a refusal of another category gets. Only `exact` (reward 1.0)
+counts as right.
 
 What the tiers defend against:
 

@@ -3,10 +3,11 @@
 TRL's `GRPOTrainer` (`learner.grpo`) owns the algorithm (advantages, clipped loss, optimizer, schedule); PEFT owns the adapter.
 Here is what surrounds them: prompts are the tokens that serving would send, rewards come from the tokens that were sampled,
 groups without a signal are counted, and rollouts of a group share the computation of their prompt
-(`learner.prefix_sharing`), which makes a step several times faster than the stock path without changing its result.
+(`learner.prefix_sharing`), which makes a step several times faster than the stock path and gives the same logprobs.
 
-Before the first rollout the policy imitates the verified decisions (`learner.imitation`), and where no rollout of a group is right,
-one gives way to the verified decision (`learner.demonstration`).
+Before the first rollout the policy imitates the verified decisions (`learner.imitation`), and where no rollout of a group is
+right, one gives way to the verified decision (`learner.demonstration`). A model whose rollouts cannot share prompts is trained on
+TRL's own path: slower, and without grammar, imitation and demonstrations.
 
 Nothing appears under `out_dir` until the run is complete: it works beside it and renames.
 """

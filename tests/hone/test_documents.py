@@ -18,7 +18,7 @@ DOCUMENTS = [
     *(path for path in sorted((ROOT / "docs").glob("*.md")) if path.name != "log.md"),
 ]
 VARIABLE = r"HONE_[A-Z_]+[A-Z]"
-PREFIXES = ("HONE_LEARN_", "HONE_SECRET_", "HONE_OIDC_")
+PREFIXES = ("HONE_LEARN_", "HONE_SECRET_", "HONE_HOSTS_", "HONE_OIDC_")
 """Of several variables, where a document speaks of all of them."""
 
 
