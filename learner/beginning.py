@@ -7,10 +7,11 @@ before (`learner.growing`).
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from learner.growing import grown
@@ -32,9 +33,12 @@ def begin(run: Path, *, size: str, seed: int, init: Path | None) -> None:
 
     Raises:
         FileNotFoundError: the run has a checkpoint and did not begin here.
-        ValueError: the finished model is of another shape, and not for the number or the width of its layers alone.
+        ValueError: the run began otherwise; or the finished model is of another shape, and not for the number or the width of its
+            layers alone.
     """
+    asked = {"size": size, "seed": str(seed), "init": str(init.resolve()) if init else "nothing"}
     if (run / BEGUN).exists():
+        _require_same(run, asked)
         return
     if (run / "checkpoint.pt").exists():
         raise FileNotFoundError(
@@ -53,8 +57,19 @@ def begin(run: Path, *, size: str, seed: int, init: Path | None) -> None:
     tokenizer.save_pretrained(run / "tokenizer")
     model.config.save_pretrained(run / "tokenizer")  # by which a tokenizer is loaded as it will be served
     temporary = run / "begun.tmp"
-    save_file({name: weight.contiguous() for name, weight in model.named_parameters()}, temporary)
+    save_file({name: weight.contiguous() for name, weight in model.named_parameters()}, temporary, metadata=asked)
     temporary.replace(run / BEGUN)
+
+
+def _require_same(run: Path, asked: Mapping[str, str]) -> None:
+    with safe_open(run / BEGUN, "pt") as begun:
+        was = begun.metadata() or {}
+    for name, given in asked.items():
+        if was.get(name, given) != given:
+            raise ValueError(
+                f"{run} holds a training that began with --{name} {was[name]}, and {given} is asked for: name another --run, or "
+                "give what it began with to go on"
+            )
 
 
 def tokenizer_texts(seed: int, families: int = 8000) -> Iterator[str]:

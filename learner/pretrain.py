@@ -11,9 +11,8 @@ about twice as fast as two threads in one process.
 `--keep 0.5` ends with the mean of the model that the run went on from and of what it made of it: less of what was known is lost
 (averaged weights, arXiv 2203.05482).
 
-A run is resumed by naming the same `--run` folder: data, optimiser and step continue where the checkpoint left off, and `--init`
-is not read again, so each training has a folder of its own. `loss.jsonl` in it has loss and speed, `loss.png` the loss as a
-picture.
+A run is resumed by the same command with the same `--run` folder: data, optimiser and step continue where the checkpoint left
+off. Each training has a folder of its own. `loss.jsonl` in it has loss and speed, `loss.png` the loss as a picture.
 """
 
 import argparse

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -154,6 +155,23 @@ def test_a_model_of_another_shape_is_named_and_nothing_is_written(
     with pytest.raises(ValueError, match=r"in the model to go on from and .* in the --size that is asked for"):
         begin(run, size="tiny", seed=1, init=tmp_path / "thin")
     assert not list(run.iterdir())
+
+
+@pytest.mark.parametrize(
+    "other", [{"seed": 2}, {"init": ROOT / "models"}, {"init": None}, {"size": "starter"}], ids=str
+)
+def test_a_folder_that_holds_another_training_is_refused(other: dict[str, Any], tmp_path: Path) -> None:
+    renderer = Renderer.load(ROOT / "models" / "starter")
+    export(build_model("tiny", renderer.tokenizer), renderer, tmp_path / "small")
+    asked: dict[str, Any] = {"size": "tiny", "seed": 1, "init": tmp_path / "small"}
+    run = tmp_path / "run"
+    run.mkdir()
+    begin(run, **asked)
+    begun = (run / BEGUN).read_bytes()
+    begin(run, **asked)
+    with pytest.raises(ValueError, match="name another --run"):
+        begin(run, **asked | other)
+    assert (run / BEGUN).read_bytes() == begun
 
 
 @pytest.mark.parametrize(("size", "most"), [("starter", 25), ("starter-plus", 60)])
