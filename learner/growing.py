@@ -40,9 +40,11 @@ def grown(weights: Weights, fresh: Weights) -> dict[str, torch.Tensor]:
 
 
 def _deepened(weights: Weights, fresh: Weights) -> dict[str, torch.Tensor]:
-    before, after = _layers(weights), _layers(fresh)
-    more = max(0, after - before)
-    new_after = [-(-(number * before) // (more + 1)) for number in range(1, more + 1)] if before else []
+    before = _layers(weights)
+    more = _layers(fresh) - before
+    new_after = [
+        -(-number * before // (more + 1)) for number in range(1, more + 1)
+    ]  # counted from 1; of 8 to 12: 2, 4, 5, 7
     found: dict[str, torch.Tensor] = {}
     for name, weight in weights.items():
         if not (part := _LAYER.fullmatch(name)):

@@ -20,7 +20,7 @@ from learner.starter import CONTEXT, TURN_START
 from learner.synth.borrowed import Borrowed
 from learner.synth.parameters import word
 from learner.synth.renaming import otherwise_named
-from learner.synth.scenarios import LONG_WEIGHTS, WEIGHTS, Family, invent_family
+from learner.synth.scenarios import WEIGHTS, Family, invent_family
 from learner.synth.situations import Situation
 from runtime.decision import Answer, Decision, Execute, ToolCall, write_decision
 from runtime.prompt import Renderer
@@ -230,6 +230,8 @@ def packed_batches(
 
 _SHORT_WEIGHTS: dict[str, float] = {**WEIGHTS, "several": 12}
 """What is got wrong most often is met more often than it is measured."""
+_LONG_WEIGHTS: dict[str, float] = {**WEIGHTS, "conversation": 300}
+"""Where there is room for long conversations."""
 _RENAMED = 0.3
 """Share of families whose tools are called otherwise than people speak of them."""
 
@@ -243,5 +245,5 @@ def _drawn(rng: random.Random, layout: Layout, borrowed: Borrowed) -> Family:
     count = 8 * layout.slots
     if rng.random() < BORROWED_SHARE:
         return borrowed.family(rng, situations=count, tools=layout.tools, long=layout.long)
-    weights = LONG_WEIGHTS if layout.long else _SHORT_WEIGHTS
+    weights = _LONG_WEIGHTS if layout.long else _SHORT_WEIGHTS
     return invent_family(rng, "train", tools=layout.tools, situations=count, weights=weights, by_fit=True)

@@ -66,8 +66,6 @@ WEIGHTS: dict[str, float] = {
     "chat": 1.5,
     "conversation": 6,
 }
-LONG_WEIGHTS: dict[str, float] = {**WEIGHTS, "conversation": 300}
-"""Where there is room for long conversations."""
 
 _TRIES = 50
 """For each situation: a single tool gives no chain of two."""

@@ -86,6 +86,16 @@ def test_a_run_that_began_elsewhere_is_refused_and_left_as_it_is(tmp_path: Path)
     assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.pt"]
 
 
+def _finish(folder: Path, monkeypatch: pytest.MonkeyPatch, otherwise: dict[str, int]) -> Any:
+    """A tiny model, but for what is otherwise, as a training leaves it in a folder."""
+    renderer = Renderer.load(ROOT / "models" / "starter")
+    with monkeypatch.context() as for_now:
+        for_now.setitem(SIZES, "tiny", SIZES["tiny"] | otherwise)
+        model = build_model("tiny", renderer.tokenizer)
+    export(model, renderer, folder)
+    return model
+
+
 @pytest.mark.parametrize(
     "smaller",
     [
@@ -99,16 +109,12 @@ def test_a_run_that_began_elsewhere_is_refused_and_left_as_it_is(tmp_path: Path)
 def test_a_larger_model_begins_with_what_the_smaller_one_computes(
     smaller: dict[str, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    renderer = Renderer.load(ROOT / "models" / "starter")
-    with monkeypatch.context() as before:
-        before.setitem(SIZES, "tiny", SIZES["tiny"] | smaller)
-        small = build_model("tiny", renderer.tokenizer).eval()
-    export(small, renderer, tmp_path / "small")
+    small = _finish(tmp_path / "small", monkeypatch, smaller).eval()
     run = tmp_path / "run"
     run.mkdir()
     begin(run, size="tiny", seed=1, init=tmp_path / "small")
 
-    large = build_model("tiny", renderer.tokenizer).eval()
+    large = build_model("tiny", Renderer.load(run / "tokenizer").tokenizer).eval()
     large.load_state_dict(load_file(run / BEGUN), strict=False)
     small.load_state_dict(load_file(tmp_path / "small" / "model.safetensors"), strict=False)
     ids = torch.randint(0, 4000, (2, 24))
@@ -132,37 +138,34 @@ def test_new_layers_come_evenly_between_the_others_and_write_nothing_yet() -> No
         assert writes == [1, 2, 0, 3, 4, 0, 5, 0, 6, 7, 0, 8]
 
 
-def test_a_model_with_more_layers_than_its_size_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    renderer = Renderer.load(ROOT / "models" / "starter")
-    with monkeypatch.context() as deeper:
-        deeper.setitem(SIZES, "tiny", SIZES["tiny"] | {"num_hidden_layers": 5})
-        export(build_model("tiny", renderer.tokenizer), renderer, tmp_path / "deep")
-    run = tmp_path / "run"
-    run.mkdir()
-    with pytest.raises(ValueError, match=r"has model\.layers\.4\..* no place for"):
-        begin(run, size="tiny", seed=1, init=tmp_path / "deep")
-
-
-def test_a_model_of_another_shape_is_named_and_nothing_is_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ({"num_hidden_layers": 5}, r"has model\.layers\.4\..* no place for"),
+        ({"hidden_size": 64}, r"in the model to go on from and .* in the --size that is asked for"),
+    ],
+    ids=["more layers", "thinner"],
+)
+def test_a_model_that_cannot_grow_to_the_size_is_named_and_nothing_is_written(
+    other: dict[str, int], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    renderer = Renderer.load(ROOT / "models" / "starter")
-    with monkeypatch.context() as thinner:
-        thinner.setitem(SIZES, "tiny", SIZES["tiny"] | {"hidden_size": 64})
-        export(build_model("tiny", renderer.tokenizer), renderer, tmp_path / "thin")
+    _finish(tmp_path / "other", monkeypatch, other)
     run = tmp_path / "run"
     run.mkdir()
-    with pytest.raises(ValueError, match=r"in the model to go on from and .* in the --size that is asked for"):
-        begin(run, size="tiny", seed=1, init=tmp_path / "thin")
+    with pytest.raises(ValueError, match=message):
+        begin(run, size="tiny", seed=1, init=tmp_path / "other")
     assert not list(run.iterdir())
 
 
 @pytest.mark.parametrize(
-    "other", [{"seed": 2}, {"init": ROOT / "models"}, {"init": None}, {"size": "starter"}], ids=str
+    "other",
+    [{"seed": 2}, {"init": ROOT / "models"}, {"init": None}, {"size": "starter"}],
+    ids=["seed", "init", "nothing", "size"],
 )
-def test_a_folder_that_holds_another_training_is_refused(other: dict[str, Any], tmp_path: Path) -> None:
-    renderer = Renderer.load(ROOT / "models" / "starter")
-    export(build_model("tiny", renderer.tokenizer), renderer, tmp_path / "small")
+def test_a_folder_that_holds_another_training_is_refused(
+    other: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _finish(tmp_path / "small", monkeypatch, {})
     asked: dict[str, Any] = {"size": "tiny", "seed": 1, "init": tmp_path / "small"}
     run = tmp_path / "run"
     run.mkdir()
