@@ -16,7 +16,7 @@ from learner.settings import LearnerSettings
 from runtime.database import utc_now
 from runtime.policy.base import Policy
 from runtime.prompt import Renderer
-from runtime.verify.rules import read_rules
+from runtime.verify.rules import RefuseRule, read_rules
 from runtime.verify.sweep import SweepReport, sweep
 from tools.retrieval import Retriever
 
@@ -26,9 +26,13 @@ RULES_FILE = "refuse_rules.json"
 
 def judge(here: Home, *, window_s: float, final: bool = False) -> SweepReport:
     """Verdicts on all recorded turns."""
+    return sweep(here.traces, now=utc_now(), window_s=window_s, final=final, rules=refuse_rules(here))
+
+
+def refuse_rules(here: Home) -> tuple[RefuseRule, ...]:
+    """Raises: BadSettings: naming the entry at fault."""
     rules_file = here.settings.home / RULES_FILE
-    rules = read_rules(rules_file) if rules_file.exists() else ()
-    return sweep(here.traces, now=utc_now(), window_s=window_s, final=final, rules=rules)
+    return read_rules(rules_file) if rules_file.exists() else ()
 
 
 @contextmanager
@@ -69,6 +73,7 @@ async def run_cycle(
             *replay_rows(settings.replay, settings.seed),
             *training_rows(registered, settings.curriculum, settings.seed),
         ],
+        rules=refuse_rules(here),
         settings=settings,
     )
     with bars() as progress:

@@ -21,6 +21,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from learner.contrasts import contrasts
 from learner.errors import LearnerBusy, LearnerError
 from learner.evaluation import EvaluationReport, evaluate
 from learner.gate import GateReport, decide
@@ -35,8 +36,8 @@ from runtime.database import Clock, utc_now
 from runtime.policy.base import Policy
 from runtime.policy.deployment import AdapterRecord, Deployment
 from runtime.prompt import Renderer
-from runtime.traces.schema import VerdictOutcome
 from runtime.traces.store import TraceStore
+from runtime.verify.rules import RefuseRule
 from tools.retrieval import Retriever
 
 
@@ -82,9 +83,7 @@ class CycleReport(BaseModel):
     """Digest of the training rows and the incumbent: the same again would teach the same."""
     selection: SelectionReport
     extra_rows: int = 0
-    """Trained on beside the selected ones and their copies."""
-    repeated_rows: int = 0
-    """Copies of selected rows (`LearnerSettings.restraint`)."""
+    """Trained on beside the selected ones."""
     training: TrainingReport | None = None
     before: EvaluationReport | None = None
     after: EvaluationReport | None = None
@@ -111,8 +110,10 @@ class Learner:
     """On tools that are never trained on."""
     never_train: frozenset[str] = frozenset()
     extra_rows: Sequence[Row] = ()
-    """Trained on beside the traces and their variants, when there are traces: a replay against forgetting. Of more than the run has
-    steps for, some from all over."""
+    """Trained on beside the traces and what follows from them, when there are traces: a replay against forgetting. Of more than
+    the run has steps for, some from all over."""
+    rules: Sequence[RefuseRule] = ()
+    """What the operator never serves, for contrasts; their verdicts are in the store."""
     settings: LearnerSettings = field(default_factory=LearnerSettings)
     train: Train | None = None
     """None: `learner.trainer.train`."""
@@ -158,11 +159,9 @@ class _Cycle:
         facts: dict[str, Any] = {"selection": selection.report}
         if idle := self._why_idle(selection, facts, known_batch):
             return self._report(Outcome.NOTHING_TO_LEARN, idle, **facts)
-        again = self._again(selection.rows)
-        facts["repeated_rows"] = len(again)
-        beside = await asyncio.to_thread(self._beside, selection.rows, len(again))
+        beside = await asyncio.to_thread(self._beside, selection.rows)
         facts["extra_rows"] = len(beside)
-        facts["training"] = training = await self._train([*selection.rows, *again, *beside])
+        facts["training"] = training = await self._train([*selection.rows, *beside])
         if training.adapter_dir is None:
             return self._report(
                 Outcome.NO_SIGNAL,
@@ -183,7 +182,7 @@ class _Cycle:
         """As many rows as the run has steps for beside others, which is half of them at least: drawn from all that there are, most
         of what users corrected would not be met."""
         learner, settings = self._learner, self._learner.settings
-        room, others = settings.training.prompts, settings.variants + len(learner.extra_rows)
+        room, others = settings.training.prompts, settings.variants + settings.contrasts + len(learner.extra_rows)
         most = max(-(-room // 2), room - others, settings.selection.min_rows)
         self._progress(Stage.SELECT, 0, 1)
         selection = select(
@@ -203,22 +202,16 @@ class _Cycle:
         facts["batch"] = batch = _batch_digest(selection.rows, self._incumbent)
         return "nothing new since the last cycle" if batch == known_batch else None
 
-    def _again(self, rows: Sequence[Row]) -> list[Row]:
-        """Copies of those that proved the policy wrong and are not to be answered with a call."""
-        settings = self._learner.settings
-        refuted = (row for row in rows if row.extra_info["outcome"] == VerdictOutcome.REFUTED.value)
-        restraining = [row for row in refuted if row.truth.decision != "execute"]
-        room = max(0, settings.training.prompts - len(rows))
-        return (restraining * (settings.restraint - 1))[: room // 2]
-
-    def _beside(self, rows: Sequence[Row], again: int) -> list[Row]:
-        """What is trained on beside the selected rows, so many of which come again: variants and a replay share the steps that are
-        left."""
+    def _beside(self, rows: Sequence[Row]) -> list[Row]:
+        """What is trained on beside the selected rows: variants, contrasts and a replay share the steps that are left."""
         learner, settings = self._learner, self._learner.settings
-        room = max(0, settings.training.prompts - len(rows) - again)
-        replayed = _evenly(learner.extra_rows, max(room // 2, room - settings.variants))
-        made = variants(rows, min(settings.variants, room - len(replayed)), settings.seed)
-        return in_serving_order([*made, *replayed], learner.retriever)
+        room = max(0, settings.training.prompts - len(rows))
+        replayed = _evenly(learner.extra_rows, max(room // 2, room - settings.variants - settings.contrasts))
+        room -= len(replayed)
+        usual = [*rows, *replayed]
+        against = contrasts(rows, usual, learner.rules, min(settings.contrasts, room), settings.seed)
+        made = variants(rows, min(settings.variants, room - len(against)), settings.seed)
+        return in_serving_order([*made, *against, *replayed], learner.retriever)
 
     async def _train(self, rows: Sequence[Row]) -> TrainingReport:
         learner, stop = self._learner, threading.Event()

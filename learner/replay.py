@@ -1,28 +1,31 @@
-"""Generated requests that are trained on beside the traces, against forgetting to ask and to refuse.
+"""Requests of everyday life that are trained on beside the traces, against forgetting what no trace is about.
 
-Traces mostly correct one way: users restate what was needlessly asked or refused, so what they prove is "you could have
-acted". A question or a refusal that was right is seldom proven, and teaches nothing while the policy decides so anyway. Alone, such
-a batch teaches to act when one should not (`docs/log.md` has the figures).
+What traces teach about a house's few tools spreads to tools that they never show: calls become refusals, and what is not said is no
+longer asked for. Their corrections pull one way besides: users restate what was needlessly asked or refused, so what they prove is
+mostly "you could have acted". Some hundred requests for as many other tools, of every class, hold the rest where it was
+(`docs/decisions/0050-what-a-rule-forbids-and-nothing-else.md`).
 """
 
-import sys
-from collections import Counter
+import random
+from collections import defaultdict
 
 from learner.rows import Row
-from learner.synth.rows import generate_rows
+from learner.synth.everyday import everyday_rows
 
-SHARES = {"clarify": 0.6, "refuse": 0.4}
+SHARES = {"execute": 0.4, "clarify": 0.4, "refuse": 0.2}
 """Of the replay."""
 
 
 def replay_rows(count: int, seed: int) -> list[Row]:
-    """`count` requests on invented tools, to be asked about or refused; the same seed gives the same rows."""
-    left = Counter({decision: round(share * count) for decision, share in SHARES.items()})
-    rows: list[Row] = []
-    generated = generate_rows(seed + 11, "train", sys.maxsize)
-    while left.total():
-        row = next(generated)
-        if left[row.truth.decision] > 0:
-            left[row.truth.decision] -= 1
-            rows.append(row)
-    return rows
+    """`count` requests, fewer where there are not so many; the same seed gives the same rows. None is kept for evaluation."""
+    rng = random.Random(f"replay/{seed}")
+    by_class: dict[str, list[Row]] = defaultdict(list)
+    for row in everyday_rows() if count else ():
+        if row.extra_info["split"] == "train":
+            by_class[row.truth.decision].append(row)
+    rows = [
+        row
+        for decision, share in SHARES.items()
+        for row in rng.sample(by_class[decision], min(round(share * count), len(by_class[decision])))
+    ]
+    return rng.sample(rows, len(rows))

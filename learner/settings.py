@@ -50,7 +50,7 @@ class TrainingSettings(_Section):
     """Peak of AdamW's rate in GRPO; warmed up over the first 5 % of its steps, then along a cosine to a tenth."""
     rank: int = Field(default=16, ge=1, le=256)
     """Rank of a new LoRA adapter; one that continues a parent keeps the parent's."""
-    strength: float = Field(default=0.5, gt=0, le=1)
+    strength: float = Field(default=0.9, gt=0, le=1)
     """How far the adapter goes from where the run began to where it ended; less than the whole way forgets less (WiSE-FT,
     arXiv:2109.01903)."""
     temperature: float = Field(default=1.0, gt=0)
@@ -132,13 +132,14 @@ class LearnerSettings(BaseSettings):
     training: TrainingSettings = TrainingSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     gate: GateSettings = GateSettings()
-    restraint: int = Field(default=2, ge=1)
-    """How often a row comes that proved the policy wrong and calls no tool, since what users prove is mostly that it could have
-    acted; the copies take half of the room beside the selected rows at most."""
-    variants: int = Field(default=800, ge=0)
+    variants: int = Field(default=500, ge=0)
     """Rows that follow from the selected ones (`learner.variants`) and are trained on beside them, if steps suffice."""
-    replay: int = Field(default=90, ge=0)
-    """Generated requests, to be asked about or refused, that are trained on beside the traces if steps suffice; 0: none."""
+    contrasts: int = Field(default=200, ge=0)
+    """Usual requests with words by which a selected one broke a refuse rule, to be declined (`learner.contrasts`), that are trained
+    on beside the traces if steps suffice; 0: none."""
+    replay: int = Field(default=900, ge=0)
+    """Requests of everyday life, to be served, asked about or refused, that are trained on beside the traces if steps suffice; 0:
+    none."""
     curriculum: int = Field(default=200, ge=0)
     """Cases of the registered tools that are trained on beside the traces; as many of never-train tools measure; 0: none."""
     seed: int = 0

@@ -88,7 +88,7 @@ def absent(rng: random.Random, row: Row, pool: Pool) -> Row | None:
     subject = _subject(row)
     tools = _company(rng, row, pool, without=subject, size=len(row.tools))
     truth = GroundTruth(decision="refuse", category=RefusalCategory.OUT_OF_SCOPE.value)
-    return _variant(row, "absent", tools=tools, truth=truth) if tools else None
+    return derived(row, "absent", tools=tools, truth=truth) if tools else None
 
 
 def other_company(rng: random.Random, row: Row, pool: Pool) -> Row | None:
@@ -97,7 +97,7 @@ def other_company(rng: random.Random, row: Row, pool: Pool) -> Row | None:
     others = _company(rng, row, pool, without=subject, size=len(row.tools) - len(kept))
     tools = [*kept, *others]
     rng.shuffle(tools)
-    return _variant(row, "other company", tools=tuple(tools))
+    return derived(row, "other company", tools=tuple(tools))
 
 
 def lacking(rng: random.Random, row: Row, pool: Pool) -> Row | None:
@@ -112,7 +112,7 @@ def lacking(rng: random.Random, row: Row, pool: Pool) -> Row | None:
         return None
     name = rng.choice(candidates)
     truth = GroundTruth(decision="clarify", missing=({"tool": call.name, "parameter": name},))
-    return _variant(row, "lacking", text=cut[name], truth=truth)
+    return derived(row, "lacking", text=cut[name], truth=truth)
 
 
 def _others_said(call: ExpectedCall, name: str, text: str, rest: str) -> bool:
@@ -137,7 +137,7 @@ def other_values(rng: random.Random, row: Row, pool: Pool) -> Row | None:
         ExpectedCall(name=call.name, arguments={n: new.get((n, str(_plain(v))), v) for n, v in call.arguments.items()})
         for call in row.truth.tool_calls
     )
-    return _variant(row, "other values", text=text, truth=GroundTruth(decision="execute", tool_calls=calls))
+    return derived(row, "other values", text=text, truth=GroundTruth(decision="execute", tool_calls=calls))
 
 
 def _told_alone(row: Row) -> dict[tuple[str, str], tuple[re.Match[str], Any]]:
@@ -197,7 +197,7 @@ def for_each(rng: random.Random, row: Row, pool: Pool) -> Row | None:
     together = ", ".join(first) + rng.choice((" and ", " and ", " and also ", " as well as ", ", and ")) + last
     calls = tuple(ExpectedCall(name=call.name, arguments={**call.arguments, name: value}) for value in values)
     truth = GroundTruth(decision="execute", tool_calls=calls)
-    return _variant(row, "for each", text=text[: place.start()] + together + text[place.end() :], truth=truth)
+    return derived(row, "for each", text=text[: place.start()] + together + text[place.end() :], truth=truth)
 
 
 _LISTED = re.compile(r",| and ")
@@ -300,7 +300,7 @@ def _company(rng: random.Random, row: Row, pool: Pool, *, without: set[str], siz
     return tuple(tools)
 
 
-def _variant(
+def derived(
     row: Row,
     kind: str,
     *,
@@ -308,6 +308,7 @@ def _variant(
     text: str | None = None,
     truth: GroundTruth | None = None,
 ) -> Row:
+    """A row that follows from another: of this kind, and with these tools, this last message or this truth in place of its own."""
     prompt = row.prompt if text is None else (*row.prompt[:-1], {**row.prompt[-1], "content": text})
     source = row.extra_info["id"]
     return row.model_copy(

@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from learner.replay import replay_rows
 from learner.starter import CHAT_TEMPLATE
 from learner.synth.conversations import can_go_on
 from learner.synth.invention import invent_tool
@@ -70,13 +69,6 @@ def test_the_same_seed_gives_the_same_rows() -> None:
 def test_training_and_evaluation_share_no_noun() -> None:
     assert set(NOUNS_BY_SIDE["train"]).isdisjoint(NOUNS_BY_SIDE["eval"])
     assert all(side_of(noun) == "eval" for noun in NOUNS_BY_SIDE["eval"])
-
-
-def test_a_replay_is_questions_and_refusals_and_the_same_for_the_same_seed() -> None:
-    rows = replay_rows(40, 3)
-    assert Counter(row.truth.decision for row in rows) == {"clarify": 24, "refuse": 16}
-    assert rows == replay_rows(40, 3) != replay_rows(40, 4)
-    assert replay_rows(0, 3) == []
 
 
 def situations(kind: str, count: int = 40) -> Iterator[tuple[Family, Situation]]:

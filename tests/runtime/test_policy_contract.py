@@ -81,7 +81,7 @@ def learned(tmp_path_factory: pytest.TempPathFactory, renderer: Renderer) -> Pat
         model=STARTER,
         renderer=renderer,
         out_dir=tmp_path_factory.mktemp("learned") / "adapter",
-        settings=TrainingSettings(strength=1.0, imitation_steps=0, max_steps=4, prompts_per_step=4, learning_rate=2e-2),
+        settings=TrainingSettings(strength=1.0, imitation_steps=0, max_steps=2, prompts_per_step=4, learning_rate=2e-2),
     )
     assert report.adapter_dir is not None
     return report.adapter_dir
