@@ -14,10 +14,13 @@ from learner.synth.everyday import everyday_rows
 
 SHARES = {"execute": 0.4, "clarify": 0.4, "refuse": 0.2}
 """Of the replay."""
+OTHERS = 3
+"""The most tools that a row shows beside those that it is about, so that it is not longer than a trace's."""
 
 
 def replay_rows(count: int, seed: int) -> list[Row]:
-    """`count` requests, fewer where there are not so many; the same seed gives the same rows. None is kept for evaluation."""
+    """`count` requests, fewer where there are not so many, each beside some tools of its domain; the same seed gives the same
+    rows. None is kept for evaluation."""
     rng = random.Random(f"replay/{seed}")
     by_class: dict[str, list[Row]] = defaultdict(list)
     for row in everyday_rows() if count else ():
@@ -28,4 +31,11 @@ def replay_rows(count: int, seed: int) -> list[Row]:
         for decision, share in SHARES.items()
         for row in rng.sample(by_class[decision], min(round(share * count), len(by_class[decision])))
     ]
-    return rng.sample(rows, len(rows))
+    return [_beside_few(rng, row) for row in rng.sample(rows, len(rows))]
+
+
+def _beside_few(rng: random.Random, row: Row) -> Row:
+    about = row.extra_info["tool_ids"]
+    others = [tool for tool in row.tools if tool["function"]["name"] not in about]
+    kept = rng.sample(others, min(len(others), rng.randint(0, OTHERS)))
+    return row.model_copy(update={"tools": tuple(tool for tool in row.tools if tool not in others or tool in kept)})

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from learner.demonstration import demonstrate
-from learner.replay import replay_rows
+from learner.replay import OTHERS, replay_rows
 from learner.rewards import score_text
 from learner.synth.lexicon import side_of
 
@@ -22,6 +22,9 @@ def test_each_can_be_imitated_is_met_once_and_is_about_no_tool_that_is_kept_for_
     assert len({row.extra_info["id"] for row in rows}) == 900
     for row in rows:
         assert {side_of(name) for name in row.extra_info["tool_ids"]} == {"train"}
+        shown = {tool["function"]["name"] for tool in row.tools}
+        assert shown >= set(row.extra_info["tool_ids"])
+        assert len(shown - set(row.extra_info["tool_ids"])) <= OTHERS
         text = demonstrate(row)
         assert text is not None
         assert score_text(text, row).reward == pytest.approx(1)
