@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from learner.rows import GroundTruth, Row
 from learner.variants import derived
-from runtime.verify.rules import RefuseRule
+from runtime.verify.rules import RefuseRule, asked, first_broken
 
 _MOST_WORDS = 12
 """Of a part of a request that is said with another one; a longer one has a subject of its own."""
@@ -24,36 +24,25 @@ def contrasts(
 ) -> list[Row]:
     """Up to `count` of the `usual` requests that call a tool, each once with words by which one of the `rows` broke a rule, to be
     declined as the rule says; none where no row broke one."""
-    parts = sorted({part for row in rows for part in _parts_against(rules, _asked(row))})
+    parts = sorted({part for row in rows for part in _parts_against(rules, asked(row.prompt).strip())})
     if not parts:
         return []
     rng = random.Random(f"contrasts/{seed}")
-    sources = [
-        row for row in usual if row.truth.decision == "execute" and _asked(row) and not _broken(rules, _asked(row))
-    ]
+    sources = [(row, text) for row in usual if row.truth.decision == "execute" and (text := asked(row.prompt).strip())]
+    sources = [(row, text) for row, text in sources if not first_broken(rules, text)]
     made: list[Row] = []
-    for source in rng.sample(sources, min(count, len(sources))):
-        text = _said_together(rng, _asked(source), rng.choice(parts))
-        if rule := _broken(rules, text):
+    for source, said in rng.sample(sources, min(count, len(sources))):
+        text = _said_together(rng, said, rng.choice(parts))
+        if rule := first_broken(rules, text):
             truth = GroundTruth(decision="refuse", category=rule.category.value)
             made.append(derived(source, "against a rule", text=text, truth=truth))
     return made
 
 
-def _asked(row: Row) -> str:
-    """What the user said last; nothing where something came after it."""
-    last = row.prompt[-1]
-    return last["content"].strip() if last["role"] == "user" and isinstance(last["content"], str) else ""
-
-
-def _broken(rules: Sequence[RefuseRule], text: str) -> RefuseRule | None:
-    return next((rule for rule in rules if rule.matches(text)), None)
-
-
 def _parts_against(rules: Sequence[RefuseRule], text: str) -> Iterator[str]:
     """Short parts of a request, between its marks, that break a rule by themselves."""
     for part in re.split(r"(?<=[.!?;,])\s+", text):
-        if len(part.split()) <= _MOST_WORDS and _broken(rules, part):
+        if len(part.split()) <= _MOST_WORDS and first_broken(rules, part):
             yield part.rstrip(",;")
 
 

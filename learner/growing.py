@@ -42,9 +42,8 @@ def grown(weights: Weights, fresh: Weights) -> dict[str, torch.Tensor]:
 def _deepened(weights: Weights, fresh: Weights) -> dict[str, torch.Tensor]:
     before = _layers(weights)
     more = _layers(fresh) - before
-    new_after = [
-        -(-number * before // (more + 1)) for number in range(1, more + 1)
-    ]  # counted from 1; of 8 to 12: 2, 4, 5, 7
+    # Counted from 1; of 8 to 12: 2, 4, 5, 7.
+    new_after = [-(-number * before // (more + 1)) for number in range(1, more + 1)]
     found: dict[str, torch.Tensor] = {}
     for name, weight in weights.items():
         if not (part := _LAYER.fullmatch(name)):

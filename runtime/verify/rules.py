@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, field_
 
 from runtime.decision import RefusalCategory, Refuse
 from runtime.errors import BadSettings
+from runtime.prompt import Message
 from runtime.traces.schema import Span, Trace, Verdict, VerdictOutcome
 
 OPERATOR_RULE = "operator_rule"
@@ -62,16 +63,21 @@ def judge_by_rules(traces: Sequence[Trace], rules: Sequence[RefuseRule], *, now:
         if not trace.spans:
             continue
         span = trace.spans[0]
-        rule = next((r for r in rules if r.matches(_asked(span))), None)
-        if rule is not None:
+        if rule := first_broken(rules, asked(span.messages)):
             verdicts[span.id] = _verdict(span, rule, now)
     return verdicts
 
 
-def _asked(span: Span) -> str:
-    last = span.messages[-1] if span.messages else {}
+def asked(messages: Sequence[Message]) -> str:
+    """What the user said last; nothing where something came after it."""
+    last = messages[-1] if messages else {}
     content = last.get("content")
     return content if last.get("role") == "user" and isinstance(content, str) else ""
+
+
+def first_broken(rules: Sequence[RefuseRule], text: str) -> RefuseRule | None:
+    """The rule that counts for what a user said; None where it breaks none."""
+    return next((rule for rule in rules if rule.matches(text)), None)
 
 
 def _verdict(span: Span, rule: RefuseRule, now: datetime) -> Verdict:

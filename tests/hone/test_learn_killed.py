@@ -52,7 +52,7 @@ def kill_when(process: subprocess.Popen[str], moment: Callable[[], bool], *, wit
 async def test_a_killed_learner_harms_nothing_and_the_next_run_finishes(tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
-    write_rows(home / "evaluation.jsonl", generate_rows(5, "eval", 24))
+    write_rows(home / "evaluation.jsonl", generate_rows(5, "eval", 60))
     with city_service() as service, hone_server(home, str(STARTER_MODEL), service=service) as url:
         await asyncio.to_thread(register_tools, url, service)
         async with AsyncOpenAI(base_url=f"{url}/v1", api_key="unused", timeout=60) as client:

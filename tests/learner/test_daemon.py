@@ -26,12 +26,14 @@ from learner.settings import EvaluationSettings, GateSettings, LearnerSettings, 
 from learner.trainer import train
 from learner.training_report import TrainingReport
 from runtime.database import open_database
+from runtime.decision import RefusalCategory
 from runtime.policy.deployment import AdapterState, Deployment
 from runtime.policy.embedded import EmbeddedPolicy
 from runtime.policy.manifest import Probe
 from runtime.prompt import Renderer
 from runtime.traces.schema import VerdictOutcome
 from runtime.traces.store import TraceStore
+from runtime.verify.rules import RefuseRule
 from tests.learner.case_rows import (
     NOON,
     PlainRenderer,
@@ -219,6 +221,28 @@ async def test_extra_rows_are_trained_on_beside_the_traces(learner: Learner) -> 
     await run_once(replace(learner, train=trainer, extra_rows=ROWS[:3]))
     assert [row for row in trainer.rows if row.data_source != "traces"] == ROWS[:3]
     assert sum("variant" in row.extra_info for row in trainer.rows) == 10
+
+
+@pytest.mark.parametrize(("contrasts", "made"), [(200, 5), (2, 2), (0, 0)])
+async def test_what_broke_a_rule_is_declined_in_other_requests_beside_the_same_without_it(
+    learner: Learner, contrasts: int, made: int
+) -> None:
+    _record_turns(learner, n=10)
+    declined = {"decision": "refuse", "category": "not_permitted"}
+    trace, _, verdict = judged("cash", declined, VerdictOutcome.REFUTED, user="a cake, paid in cash")
+    learner.store.record(trace)
+    learner.store.record_verdicts([verdict])
+    trainer = FakeTrainer()
+    rule = RefuseRule(pattern=r"\bin cash\b", category=RefusalCategory.NOT_PERMITTED)
+    settings = SETTINGS.model_copy(update={"contrasts": contrasts})
+    await run_once(replace(learner, train=trainer, rules=[rule], settings=settings))
+    found = [row for row in trainer.rows if row.extra_info.get("variant") == "against a rule"]
+    assert len(found) == made  # at most each request that calls a tool, once
+    asked = {row.extra_info["id"]: row.prompt[-1]["content"] for row in trainer.rows}
+    for row in found:
+        assert (row.truth.decision, row.truth.category) == ("refuse", "not_permitted")
+        assert "in cash" in row.prompt[-1]["content"]
+        assert "in cash" not in asked[row.extra_info["follows_from"]]
 
 
 @pytest.mark.parametrize(("extra", "replayed"), [(3, 3), (90, 6)])
