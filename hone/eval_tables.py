@@ -14,6 +14,7 @@ from learner.comparison import Comparison, Discordance
 from learner.evaluation import EvaluationReport
 from learner.figures import Figures, Group, RowResult
 from learner.measured_rows import MeasuredRows
+from learner.reliability import Reliability
 
 SHARES = ("reward", "exact", "decision_accuracy", "tool_accuracy", "argument_accuracy")
 SHOWN_NEAR_MISSES = 10
@@ -57,8 +58,14 @@ def _group(group: Group) -> dict[str, Any]:
         "macro_f1": group.macro_f1,
         "confusion": group.confusion,
         "per_class": {name: _figures(figures) for name, figures in group.per_class.items()},
+        "reliability": _reliability(group.reliability),
+        "call_reliability": _reliability(group.call_reliability),
         "baselines": group.baselines,
     }
+
+
+def _reliability(found: Reliability | None) -> dict[str, Any] | None:
+    return found.model_dump(mode="json") if found is not None else None
 
 
 def _figures(figures: Figures) -> dict[str, Any]:
@@ -79,6 +86,7 @@ def near_miss_counts(results: Sequence[RowResult]) -> Counter[str]:
 def show_report(console: Console, report: EvaluationReport, rows: MeasuredRows) -> None:
     console.print(_main_table(report))
     console.print(_confusion(report.confusion))
+    _show_reliability(console, report)
     _show_near_misses(console, report.rows)
     _show_left_out(console, report, rows)
 
@@ -130,6 +138,26 @@ def _confusion(confusion: Mapping[str, Mapping[str, int]]) -> Table:
     for truth, row in confusion.items():
         table.add_row(truth, *(str(row[kind]) for kind in decided))
     return table
+
+
+def _show_reliability(console: Console, report: EvaluationReport) -> None:
+    """How many are right of those that were decided with so much confidence, and of the calls among them."""
+    told = report.reliability
+    if told is None:
+        return
+    ranking = "-" if told.ranking is None else f"{told.ranking:.2f}"
+    table = Table(
+        title=f"How sure, how right: calibration error {told.error:.3f}, ranking {ranking}", title_justify="left"
+    )
+    for column in ("confidence", "n", "mean", "exact", "calls", "exact"):
+        table.add_column(column, justify="right")
+    calls = {band.low: band for band in (report.call_reliability.bands if report.call_reliability else ())}
+    for band in told.bands:
+        made = calls.get(band.low)
+        cells = (str(made.n), f"{100 * made.exact:.0f}") if made else ("0", "-")
+        between = f"{band.low:.1f} to {band.high:.1f}"
+        table.add_row(between, str(band.n), f"{100 * band.confidence:.0f}", f"{100 * band.exact:.0f}", *cells)
+    console.print(table)
 
 
 def _show_near_misses(console: Console, results: Sequence[RowResult]) -> None:

@@ -14,7 +14,7 @@ from learner.rewards import read_decision
 from learner.row_forms import Fault
 from learner.rows import Row
 from learner.settings import EvaluationSettings
-from runtime.decision import Decision
+from runtime.decision import Decision, confidence
 from runtime.errors import PromptTooLong
 from runtime.policy.base import BatchPolicy, Completion, Policy, SamplingParams
 from runtime.prompt import Prompt, Renderer
@@ -26,6 +26,8 @@ class Decided:
     text: str
     """What was written."""
     truncated: bool = False
+    confidence: float | None = None
+    """`runtime.decision.confidence`; None: an endpoint that does not tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,4 +122,5 @@ class ModelDecider:
 
 def _read(completion: Completion, row: Row) -> Decided:
     cut = completion.finish_reason == "length"
-    return Decided(read_decision(completion.text, row), completion.text, truncated=cut)
+    sure = round(confidence(completion.logprobs), 4)  # beyond that it is noise of the batch
+    return Decided(read_decision(completion.text, row), completion.text, truncated=cut, confidence=sure)

@@ -183,7 +183,15 @@ def read_reply(body: Mapping[str, Any], row: Row, names: Mapping[str, str]) -> D
     if decision is None:
         shown = [tool["function"]["name"] for tool in row.tools]
         decision = parse_decision(text, shown, after_tool_result=row.prompt[-1].get("role") == "tool")
-    return Decided(decision, text or message.get("refusal") or "", truncated=cut)
+    return Decided(decision, text or message.get("refusal") or "", truncated=cut, confidence=_confidence(said))
+
+
+def _confidence(said: Any) -> float | None:
+    """None where a reply tells none, or something that is no probability."""
+    told = said.get("confidence") if isinstance(said, Mapping) else None
+    if isinstance(told, bool) or not isinstance(told, (int, float)):
+        return None
+    return float(told) if 0 <= told <= 1 else None
 
 
 def _as_hone_says(said: Mapping[str, Any], text: str, names: Mapping[str, str]) -> Decision | None:

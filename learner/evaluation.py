@@ -172,7 +172,7 @@ def row_ids(rows: Sequence[Row]) -> list[str]:
 def _judge(row: Row, row_id: str, outcome: Outcome) -> RowOutcome:
     if isinstance(outcome, Undecided):
         return Unmeasured(id=row_id, fault=outcome.fault, detail=outcome.detail)
-    result = result_of(row, outcome.decision, outcome.text, truncated=outcome.truncated)
+    result = result_of(row, outcome.decision, outcome.text, truncated=outcome.truncated, confidence=outcome.confidence)
     return result.model_copy(update={"id": row_id})
 
 

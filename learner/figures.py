@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from learner.baselines import BASELINES
 from learner.bootstrap import Interval, mean_interval
 from learner.near_misses import NearMiss, near_misses
+from learner.reliability import Reliability, reliability_of
 from learner.rewards import compare_calls, score
 from learner.rows import Row
 from learner.settings import EvaluationSettings
@@ -43,6 +44,8 @@ class RowResult(_Frozen):
     """The output was cut at `max_tokens`."""
     text: str = ""
     """What the policy wrote; empty for baselines."""
+    confidence: float | None = None
+    """How sure it was of that (`runtime.decision.confidence`); None: it does not tell."""
 
 
 class Figures(_Frozen):
@@ -72,11 +75,17 @@ class Group(_Frozen):
     macro_f1_interval: Interval | None = None
     confusion: dict[str, dict[str, int]]
     """Right kind -> decided kind -> rows; decided kinds include answer and invalid."""
+    reliability: Reliability | None = None
+    """Whether confidence can be trusted; None: the policy does not tell it."""
+    call_reliability: Reliability | None = None
+    """The same over rows of which the policy made calls; None: there are none."""
     baselines: dict[str, dict[str, float]]
     """Name of a policy that ignores the request -> {"reward", "exact", "decision_accuracy", "macro_f1"} on the same rows."""
 
 
-def result_of(row: Row, decision: Decision, text: str = "", *, truncated: bool = False) -> RowResult:
+def result_of(
+    row: Row, decision: Decision, text: str = "", *, truncated: bool = False, confidence: float | None = None
+) -> RowResult:
     scored = score(decision, row.truth, row.tools)
     calls = compare_calls(decision, row.truth, row.tools) if row.truth.decision == "execute" else None
     return RowResult(
@@ -92,6 +101,7 @@ def result_of(row: Row, decision: Decision, text: str = "", *, truncated: bool =
         near_misses=near_misses(calls.wrong, row.tools) if calls and not scored.exact else (),
         truncated=truncated,
         text=text,
+        confidence=confidence,
     )
 
 
@@ -107,6 +117,8 @@ def group_of(results: Sequence[RowResult], rows: Sequence[Row], settings: Evalua
             macro_f1_interval(confusion, resamples=settings.resamples, seed=settings.seed) if results else None
         ),
         confusion=confusion,
+        reliability=reliability_of(results),
+        call_reliability=reliability_of([r for r in results if r.decided == DecisionKind.EXECUTE.value]),
         baselines=baselines_of(rows),
     )
 

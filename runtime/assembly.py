@@ -276,7 +276,9 @@ async def _open_chat(
         shown_tools=settings.shown_tools,
     )
     store, approvals = TraceStore(engine), ApprovalStore(engine, ttl_s=settings.approval_ttl_s)
-    consent = ConsentRules(frozenset(settings.approvals_waived), frozenset(settings.trusted_tools))
+    consent = ConsentRules(
+        frozenset(settings.approvals_waived), frozenset(settings.trusted_tools), settings.confirm_below
+    )
     nodes = Nodes(serving.policy, renderer, tools.executor, limits, approvals, consent=consent, observer=observer)
     checkpoints = await asyncio.to_thread(open_thread_checkpoints, engine, settings.old_thread_checkpoints)
     graph = build_graph(nodes, checkpoints)

@@ -9,6 +9,7 @@ Serving and training use this one parser.
 """
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
@@ -90,6 +91,15 @@ class Invalid(_Frozen):
 Decision: TypeAlias = Annotated[Execute | Clarify | Refuse | Answer | Invalid, Field(discriminator="kind")]
 
 _DECISION: TypeAdapter[Decision] = TypeAdapter(Decision)
+
+
+def confidence(logprobs: Sequence[float]) -> float:
+    """How sure the policy was of the whole of what it wrote: the product of its tokens' probabilities, 0 to 1.
+
+    Args:
+        logprobs: natural logs, one for each token written, the end of the turn included; at least one.
+    """
+    return math.exp(math.fsum(logprobs))
 
 
 def dump_decision(decision: Decision) -> dict[str, Any]:

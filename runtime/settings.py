@@ -171,6 +171,10 @@ class Settings(BaseSettings):
     """Tools, beside the built-in ones, whose output nobody else writes: it does not make later calls that change something
     wait for a person; `*`: all. Whoever may replace a tool of that name is trusted with it."""
 
+    confirm_below: float = Field(default=0.0, ge=0, le=1)
+    """Calls of which the policy is less sure than this wait for a person, whatever their tool does; 0: none. How sure it is is the
+    probability of all that it wrote, so a call with long texts has less (docs/operations.md)."""
+
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Of hone's own lines; libraries are heard from `warning` on."""
     log_format: Literal["json", "text"] | None = None

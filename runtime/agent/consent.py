@@ -23,6 +23,7 @@ ALL = "*"
 _BECAUSE: Mapping[Why, str] = {
     Why.WRITES: "It changes something.",
     Why.ALWAYS: "Its developer wants each call approved.",
+    Why.UNSURE: "I am not sure that this is what you mean.",
     Why.UNTRUSTED: "It changes something, and this conversation holds text from a tool that anybody may have written.",
 }
 
@@ -35,32 +36,43 @@ class ConsentRules:
     """Tools whose own waiver the operator accepts."""
     trusted: frozenset[str] = frozenset()
     """Tools whose output may be followed by calls that change the world."""
+    confirm_below: float = 0.0
+    """Calls of which the policy is less sure than this wait, whatever their tool does."""
 
-    def why(self, spec: ToolSpec, *, tainted: bool) -> Why | None:
+    def why(self, spec: ToolSpec, *, tainted: bool, confidence: float) -> Why | None:
         """Why a call of this tool waits for a person; None: it does not.
 
-        Args: tainted: the thread holds untrusted output.
+        Args:
+            tainted: the thread holds untrusted output.
+            confidence: of the decision that makes the call (`runtime.decision.confidence`).
         """
         if spec.approval is ApprovalRule.ALWAYS:
             return Why.ALWAYS
-        if spec.side_effect is SideEffect.READ:
-            return None
-        if tainted:
-            return Why.UNTRUSTED
-        is_waived = spec.approval is ApprovalRule.WAIVED and _lists(self.waived, spec.name)
-        return Why.WRITES if spec.side_effect is SideEffect.WRITE and not is_waived else None
+        if spec.side_effect is not SideEffect.READ:
+            if tainted:
+                return Why.UNTRUSTED
+            is_waived = spec.approval is ApprovalRule.WAIVED and _lists(self.waived, spec.name)
+            if spec.side_effect is SideEffect.WRITE and not is_waived:
+                return Why.WRITES
+        return Why.UNSURE if confidence < self.confirm_below else None
 
     def trusts(self, spec: ToolSpec) -> bool:
         return isinstance(spec.backend, BuiltinBackend) or _lists(self.trusted, spec.name)
 
     def asks(
-        self, pending: Sequence[PendingCall], specs: Mapping[str, ToolSpec], *, tainted: bool, thread_id: str
+        self,
+        pending: Sequence[PendingCall],
+        specs: Mapping[str, ToolSpec],
+        *,
+        tainted: bool,
+        confidence: float,
+        thread_id: str,
     ) -> list[Ask]:
         """The calls of one decision that wait."""
         found = []
         for part in pending:
             spec = specs[part.call.name]
-            why = self.why(spec, tainted=tainted)
+            why = self.why(spec, tainted=tainted, confidence=confidence)
             if why is not None:
                 found.append(
                     Ask(

@@ -35,7 +35,7 @@ from runtime.agent.messages import (
 from runtime.agent.observer import Observer, PolicyAsked
 from runtime.agent.state import AgentState, Limits, TurnContext, next_ask, stop_reason, system_text, written_tokens
 from runtime.approvals.schema import ApprovalState, Use
-from runtime.decision import DecisionKind, Execute, Invalid, load_decision, parse_decision
+from runtime.decision import DecisionKind, Execute, Invalid, confidence, load_decision, parse_decision
 from runtime.errors import PromptTooLong, TurnTooLong
 from runtime.policy.base import Policy
 from runtime.prompt import Prompt, Renderer
@@ -147,8 +147,8 @@ class Nodes:
         pending = _pending(span.id, Execute(calls=(asked.call,)), run=1)
         state = {**state, "spans": [span.model_dump(mode="json")]}
         # the approval that the call had, if it needed one, was for the call that asked: a new one would need its own
-        is_free = self._consent.why(spec, tainted=is_tainted(state["messages"])) is None
-        answer = answer.model_copy(update={"may_call_again": is_free})
+        why = self._consent.why(spec, tainted=is_tainted(state["messages"]), confidence=1.0)
+        answer = answer.model_copy(update={"may_call_again": why is None})
         ran = await self._run_one(pending[0], spec, 1, runtime.context, answer)
         return self._after(state, pending, [ran], runtime.context)
 
@@ -188,9 +188,9 @@ class Nodes:
                         f"the turn had no decision within {self._limits.seconds:g} s: send it again later"
                     ) from None
                 return _end(state, stopped_reply(DecisionKind.EXECUTE, "time_limit"))
-            answered(completion)
-        names = [tool["function"]["name"] for tool in state["tools"]]
-        decision = parse_decision(completion.text, names, after_tool_result=messages[-1]["role"] == "tool")
+            names = [tool["function"]["name"] for tool in state["tools"]]
+            decision = parse_decision(completion.text, names, after_tool_result=messages[-1]["role"] == "tool")
+            answered(completion, decision)
         span = Span(
             id=span_id,
             trace_id=state["trace_id"],
@@ -233,6 +233,7 @@ class Nodes:
             pending,
             context.specs,
             tainted=is_tainted(state["messages"]),
+            confidence=confidence(span["logprobs"]),
             thread_id=context.thread_id,
         )
         acts = any(context.specs[p.call.name].side_effect is not SideEffect.READ for p in pending)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from runtime.agent.messages import Message, Reply
+from runtime.decision import Decision
 from runtime.policy.base import Completion, SamplingParams
 from runtime.traces.schema import Trace
 from tools.outcome import CallResult
@@ -42,7 +43,8 @@ class PolicyAsked:
 
 TurnEnded: TypeAlias = Callable[[Trace, Reply | None], None]
 """Takes the record of the turn, and its reply; None: it failed."""
-PolicyAnswered: TypeAlias = Callable[[Completion], None]
+PolicyAnswered: TypeAlias = Callable[[Completion, Decision], None]
+"""Takes what was written, and what was read from it."""
 ToolAnswered: TypeAlias = Callable[[CallResult], None]
 
 
@@ -86,7 +88,7 @@ class Observers(Observer):
     def policy_call(self, asked: PolicyAsked) -> Iterator[PolicyAnswered]:
         with ExitStack() as stack:
             answered = [stack.enter_context(each.policy_call(asked)) for each in self._observers]
-            yield lambda completion: _tell_all(answered, completion)
+            yield lambda completion, decision: _tell_all(answered, completion, decision)
 
     @contextmanager
     def tool_call(self, spec: ToolSpec, call_id: str, arguments: Mapping[str, Any]) -> Iterator[ToolAnswered]:

@@ -9,7 +9,7 @@ from typing import Any
 from runtime.agent.citations import citations, unsupported_numbers
 from runtime.agent.messages import PendingCall, Reply
 from runtime.agent.running import TurnResult
-from runtime.decision import Clarify, DecisionKind, Execute, Invalid, MissingParameter, RefusalCategory
+from runtime.decision import Clarify, DecisionKind, Execute, Invalid, MissingParameter, RefusalCategory, confidence
 from runtime.policy.base import BASE_POLICY
 from runtime.traces.schema import Span
 
@@ -106,6 +106,7 @@ def hone_field(result: TurnResult) -> dict[str, Any]:
         "steps": [step(span) for span in trace.spans],
     }
     last = trace.spans[-1] if trace.spans else None
+    field |= _sure(last) if last is not None else {}
     if reply.decision is DecisionKind.CLARIFY:
         field["missing"] = [_missing(part, _parameters(reply, part.tool, last)) for part in reply.missing]
     if reply.category is not None:
@@ -158,10 +159,15 @@ def _support(answer: str, span: Span) -> dict[str, Any]:
     return shaped | ({"unsupported": list(unsupported)} if unsupported else {})
 
 
+def _sure(span: Span) -> dict[str, float]:
+    """How sure the policy was; nothing where it wrote nothing (a call that goes on with the user's answer)."""
+    return {"confidence": round(confidence(span.logprobs), 4)} if span.logprobs else {}
+
+
 def step(span: Span) -> dict[str, Any]:
     """One call of the policy, short."""
     decision = span.decision
-    shaped: dict[str, Any] = {"index": span.index, "decision": decision.kind.value}
+    shaped: dict[str, Any] = {"index": span.index, "decision": decision.kind.value, **_sure(span)}
     if isinstance(decision, Execute):
         shaped["calls"] = _calls(span, decision)
     elif isinstance(decision, Clarify):

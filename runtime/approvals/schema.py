@@ -18,6 +18,8 @@ class Why(StrEnum):
     """The tool's developer wants each call approved."""
     UNTRUSTED = "untrusted"
     """It changes the world, and the thread holds output of a tool that is not trusted."""
+    UNSURE = "unsure"
+    """The policy was less sure of it than the operator asks for, whatever the tool does."""
 
 
 class ApprovalState(StrEnum):

@@ -20,6 +20,7 @@ from prometheus_client.process_collector import ProcessCollector
 
 from runtime.agent.messages import Reply
 from runtime.agent.observer import Observer, PolicyAnswered, PolicyAsked, ToolAnswered, TurnBegun, TurnEnded
+from runtime.decision import Decision, confidence
 from runtime.policy.base import Completion
 from runtime.telemetry.standing import Standing, families
 from runtime.traces.schema import Trace
@@ -32,6 +33,7 @@ OTHER = "other"
 
 _TURN_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 _PART_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_CONFIDENCE_BUCKETS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1)
 
 
 @dataclass(slots=True)
@@ -122,6 +124,13 @@ class Metrics(Observer):
         self._tokens = Counter(
             "hone_policy_tokens", "Tokens that the policy read (input) and wrote (output).", ["type"], registry=registry
         )
+        self._confidence = Histogram(
+            "hone_decision_confidence",
+            "How sure the policy was of what it wrote, by what it decided: the probability of all its tokens together.",
+            ["decision"],
+            buckets=_CONFIDENCE_BUCKETS,
+            registry=registry,
+        )
         self._tool_calls = Counter(
             "hone_tool_calls",
             "Tool calls that were decided on, made or not, by what came of them; other: clients' own tools, and those beyond "
@@ -186,7 +195,8 @@ class Metrics(Observer):
 
     @contextmanager
     def policy_call(self, asked: PolicyAsked) -> Iterator[PolicyAnswered]:
-        def answered(completion: Completion) -> None:
+        def answered(completion: Completion, decision: Decision) -> None:
+            self._confidence.labels(decision.kind.value).observe(confidence(completion.logprobs))
             self._tokens.labels("input").inc(asked.prompt_tokens)
             self._tokens.labels("output").inc(len(completion.token_ids))
             if completion.phases is not None:

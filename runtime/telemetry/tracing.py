@@ -22,6 +22,7 @@ from opentelemetry.util.types import AttributeValue
 
 from runtime.agent.messages import Message, Reply
 from runtime.agent.observer import Observer, PolicyAnswered, PolicyAsked, ToolAnswered, TurnBegun, TurnEnded
+from runtime.decision import Decision, confidence
 from runtime.policy.base import BASE_POLICY, Completion
 from runtime.traces.schema import Trace, TraceStatus
 from tools.outcome import CallResult
@@ -101,8 +102,10 @@ class Tracing(Observer):
             attributes[gen_ai.GEN_AI_INPUT_MESSAGES] = _as_messages(asked.messages)
         with self._span(f"chat {asked.model}", SpanKind.CLIENT, attributes) as span:
 
-            def answered(completion: Completion) -> None:
+            def answered(completion: Completion, decision: Decision) -> None:
                 span.set_attribute(gen_ai.GEN_AI_RESPONSE_MODEL, asked.model)
+                span.set_attribute("hone.decision", decision.kind.value)
+                span.set_attribute("hone.confidence", confidence(completion.logprobs))
                 span.set_attribute(gen_ai.GEN_AI_RESPONSE_FINISH_REASONS, (completion.finish_reason,))
                 span.set_attribute(gen_ai.GEN_AI_USAGE_OUTPUT_TOKENS, len(completion.token_ids))
                 if completion.phases is not None:

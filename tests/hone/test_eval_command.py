@@ -58,6 +58,9 @@ def test_a_model_is_measured_with_figures_per_source_and_baselines(tmp_path: Pat
     assert data["n"] == 9 == sum(sum(decided.values()) for decided in data["confusion"].values())
     assert set(data["baselines"]) == {"always_clarify", "always_refuse", "never_call", "call_first", "call_all"}
     assert set(data["confusion"]) == {"execute", "clarify", "refuse", "answer"}
+    assert "How sure, how right" in said
+    assert data["reliability"]["n"] == 9 == sum(band["n"] for band in data["reliability"]["bands"])
+    assert 0 <= data["reliability"]["error"] <= 1
     low, high = data["intervals"]["decision_accuracy"]
     assert low <= data["decision_accuracy"] <= high
     assert [(part["id"], part["fault"]) for part in data["not_measured"]] == [
@@ -172,6 +175,7 @@ def test_a_served_hone_is_measured_by_its_url(tmp_path: Path, tiny: Path) -> Non
     data = json.loads(out.read_text())
     assert (data["n"], data["exact"], data["not_measured"]) == (11, 1.0, [])
     assert data["policy"]["reserved_tools"] is False
+    assert data["reliability"]["n"] == 11
 
 
 async def test_rows_decided_together_get_what_they_would_get_alone(tmp_path: Path, tiny: Path) -> None:

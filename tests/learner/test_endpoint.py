@@ -56,6 +56,17 @@ def test_each_form_of_reply_is_one_decision(body: dict[str, Any], kind: str) -> 
     assert read_reply(body, row("a", decision="refuse"), NAMES).decision.kind.value == kind
 
 
+@pytest.mark.parametrize(
+    ("told", "confidence"), [(0.25, 0.25), (1, 1.0), (0, 0.0), (None, None), ("0.5", None), (7, None), (True, None)]
+)
+def test_what_an_endpoint_says_of_its_confidence_is_taken_where_it_is_a_probability(
+    told: Any, confidence: float | None
+) -> None:
+    body = reply(content="Where?") | {"hone": {"decision": "clarify", "missing": [], "confidence": told}}
+    assert read_reply(body, row("a", decision="refuse"), NAMES).confidence == confidence
+    assert read_reply(reply(content="Where?"), row("a", decision="refuse"), NAMES).confidence is None
+
+
 def test_odd_names_travel_under_allowed_ones_and_come_back() -> None:
     names = wire_names(["math.factorial", "math_factorial", "x" * 80, "x" * 90])
     assert len(set(names.values())) == 4

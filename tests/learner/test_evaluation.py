@@ -43,6 +43,18 @@ async def test_figures_tell_the_classes_apart() -> None:
     assert report.overall.reward.low < report.overall.reward.mean < report.overall.reward.high
 
 
+async def test_a_report_tells_how_often_the_policy_is_right_when_it_is_so_sure() -> None:
+    rows = mixed_rows(10)
+    report = await _run(rows, lambda r, _: right_text(r) if r.truth.decision == "execute" else written("weather"))
+    assert report.reliability is not None
+    assert report.call_reliability is not None
+    assert (report.reliability.n, report.call_reliability.n) == (10, 10)
+    assert sum(band.n * band.exact for band in report.reliability.bands) == pytest.approx(6)
+    assert all(result.confidence is not None and 0 <= result.confidence <= 1 for result in report.rows)
+    assert set(report.per_source) == {r.data_source for r in rows}
+    assert all(group.reliability is not None for group in report.per_source.values())
+
+
 async def test_results_are_kept_per_row_with_what_was_wrong() -> None:
     report = await _run(mixed_rows(5), lambda r, _: written("weather", city="Rome"))
     first = report.rows[0]

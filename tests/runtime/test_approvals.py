@@ -23,8 +23,8 @@ from runtime.policy.base import SamplingParams
 from runtime.prompt import Renderer
 from runtime.traces.schema import TraceStatus
 from runtime.verify.verdict import judge_thread
-from tests.runtime.agent_parts import Agent, Serving, assistant, execute, running_agent, tool, user
-from tools.spec import ApprovalRule, BuiltinBackend, CallStatus, HttpBackend, SideEffect, ToolSpec
+from tests.runtime.agent_parts import Agent, Serving, assistant, client_tool, execute, running_agent, tool, user
+from tools.spec import ApprovalRule, BuiltinBackend, CallStatus, ClientBackend, HttpBackend, SideEffect, ToolSpec
 
 OUTSIDE = HttpBackend(url="https://shop.example/x")
 BOOK = tool("book", side_effect=SideEffect.WRITE)
@@ -390,6 +390,33 @@ async def test_developer_and_operator_together_waive(
     async with agent_with(tmp_path, renderer, [BOOK_OSLO, "Booked."], [spec], consent=rules) as agent:
         result = await agent.say("book Oslo")
     assert (result.reply.approval is not None) is waits
+
+
+@pytest.mark.parametrize("spec", [tool("book"), RENAME, WAIVED, client_tool("book")], ids=lambda s: s.name)
+@pytest.mark.parametrize(("floor", "waits"), [(0.0, False), (1e-30, False), (0.5, True)])
+async def test_a_call_that_the_policy_is_unsure_of_waits_where_the_operator_says_so(
+    tmp_path: Path, renderer: Renderer, spec: ToolSpec, floor: float, waits: bool
+) -> None:
+    rules = ConsentRules(waived=frozenset("*"), confirm_below=floor)
+    script = [execute((spec.name, {"city": "Oslo"})), "Booked."]
+    async with agent_with(tmp_path, renderer, script, [spec], consent=rules) as agent:
+        result = await agent.say("book Oslo", thread="t")
+        if isinstance(spec.backend, ClientBackend):  # what runs at the client is the client's to hold
+            assert (result.reply.approval, [part.call.name for part in result.reply.calls]) == (None, ["book"])
+            return
+        assert (result.reply.approval.why if result.reply.approval else None) == (Why.UNSURE if waits else None)
+        assert bool(agent.executor.calls) is not waits
+        if waits:
+            assert "I am not sure" in result.reply.text
+            await answer(agent, waiting(result), Verdict.APPROVE)
+            assert [(name, arguments) for name, arguments, _ in agent.executor.calls] == [(spec.name, {"city": "Oslo"})]
+
+
+async def test_the_weightier_reason_is_given_for_an_unsure_write(tmp_path: Path, renderer: Renderer) -> None:
+    async with agent_with(tmp_path, renderer, [BOOK_OSLO], consent=ConsentRules(confirm_below=0.5)) as agent:
+        result = await agent.say("book Oslo")
+    assert result.reply.approval is not None
+    assert result.reply.approval.why == Why.WRITES
 
 
 @pytest.mark.parametrize(

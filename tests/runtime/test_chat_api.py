@@ -46,6 +46,7 @@ def test_an_answer_after_a_tool_call(server: ServedApp) -> None:
     hone = reply.model_extra["hone"] if reply.model_extra else {}
     assert raw.headers["x-hone-trace"] == hone["trace"]
     assert (hone["decision"], hone["policy"]) == ("answer", "<base>")
+    assert 0 <= hone["confidence"] == hone["steps"][-1]["confidence"] <= 1
     (call,) = hone["steps"][0]["calls"]
     assert (call["tool"], call["status"], call["result"]) == ("weather", "ok", "sunny")
 

@@ -72,6 +72,9 @@ def test_a_turn_with_a_call_shows_where_its_time_and_tokens_went(server: ServedA
     assert value(server, "hone_policy_tokens_total", type="input") == usage["prompt_tokens"]
     assert value(server, "hone_policy_tokens_total", type="output") == usage["completion_tokens"]
     assert value(server, "hone_tool_calls_total", tool="weather", status="ok") == 1
+    for decision in ("execute", "answer"):
+        assert value(server, "hone_decision_confidence_count", decision=decision) == 1
+        assert 0 < value(server, "hone_decision_confidence_sum", decision=decision) < 1
     assert value(server, "hone_tool_call_duration_seconds_count", tool="weather") == 1
     assert value(server, "hone_traces_total", result="written") == 1
     parts = {p: value(server, "hone_turn_part_duration_seconds_sum", part=p) for p in ("policy", "tools", "record")}

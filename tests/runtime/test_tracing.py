@@ -77,6 +77,8 @@ def test_a_turn_with_one_call_is_a_tree_by_the_conventions(
     assert about["gen_ai.response.finish_reasons"] == ["stop"]
     assert about["gen_ai.response.id"] == f"{attributes(agent)['hone.trace']}.0"
     assert about["gen_ai.usage.input_tokens"] > about["gen_ai.usage.output_tokens"] > 0
+    assert about["hone.decision"] == "execute"
+    assert 0 < about["hone.confidence"] < 1
     assert about["hone.adapter"] == "<base>"
     about = attributes(called)
     assert about["gen_ai.operation.name"] == "execute_tool"

@@ -123,7 +123,9 @@ function pretty(text) {
 function closeTurn(turn, hone) {
   for (const step of hone.steps || []) showStep(turn, step, Boolean(hone.approval));
   if (hone.approval) offerAnswer(turn, hone.approval);
-  turn.foot.append(element("span", `badge badge-${hone.decision}`, hone.decision));
+  const badge = element("span", `badge badge-${hone.decision}`, hone.decision);
+  if (hone.confidence !== undefined) badge.title = `${Math.round(100 * hone.confidence)} % sure`;
+  turn.foot.append(badge);
   if (hone.missing && hone.missing.length)
     turn.foot.append(element("span", "", "missing: " + hone.missing.map((m) => m.parameter).join(", ")));
   if (hone.missing?.length === 1 && hone.missing[0].choices) offerChoices(turn, hone.missing[0].choices);
