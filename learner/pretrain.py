@@ -8,6 +8,9 @@ decides whether anything after it works. Then decisions: packed families of tool
 With `--processes N` each of N processes takes every N-th family and the gradients are averaged: on a few cores one thread each is
 about twice as fast as two threads in one process.
 
+The finished model is the mean of the weights along the last `--average` steps or so: a step of a few families moves them about
+more than it moves them on, and the mean stands still.
+
 `--keep 0.5` ends with the mean of the model that the run went on from and of what it made of it: less of what was known is lost
 (averaged weights, arXiv 2203.05482).
 
@@ -33,6 +36,7 @@ import torch
 import torch.distributed as dist
 from safetensors.torch import load_file
 from torch.multiprocessing.spawn import spawn
+from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, IterableDataset
 
 from learner.beginning import BEGUN, begin
@@ -68,11 +72,22 @@ def _loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.cross_entropy(logits.float(), targets)
 
 
+def averaging(model: Any, steps: int) -> AveragedModel:
+    """A mean of a model's weights along its training, to be told of each step: of all of them while they are no more than `steps`,
+    then an exponential one, in which a step begins with a share of 1 / `steps` and fades."""
+
+    def nearer(mean: torch.Tensor, now: torch.Tensor, told: torch.Tensor | int) -> torch.Tensor:
+        return mean.lerp(now, 1 / min(int(told) + 1, steps))
+
+    return AveragedModel(model, avg_fn=nearer)
+
+
 class Trainer:
-    """Model, optimisers and one step."""
+    """Model, the mean of its weights, optimisers and one step."""
 
     def __init__(self, model: Any, arguments: argparse.Namespace) -> None:
         self.model = model
+        self.mean = averaging(model, arguments.average)
         use_branched_attention(model)
         if arguments.compile:
             for layer in model.model.layers:  # each like the first: what was compiled for that one serves them all
@@ -111,6 +126,7 @@ class Trainer:
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
+        self.mean.update_parameters(self.model)
         return loss.detach()
 
     def _average_gradients(self) -> None:
@@ -145,6 +161,7 @@ def share_of_lr(step: int, arguments: argparse.Namespace) -> float:
 def save_checkpoint(run: Path, trainer: Trainer, step: int, family: int) -> None:
     state = {
         "model": trainer.model.state_dict(),
+        "mean": trainer.mean.state_dict(),
         "optimizers": [o.state_dict() for o in trainer.optimizers],
         "step": step,
         "family": family,
@@ -160,6 +177,7 @@ def load_checkpoint(run: Path, trainer: Trainer) -> tuple[int, int]:
         return 0, 0
     state = torch.load(path, weights_only=True)
     trainer.model.load_state_dict(state["model"])
+    trainer.mean.load_state_dict(state["mean"])
     for optimizer, saved in zip(trainer.optimizers, state["optimizers"], strict=True):
         optimizer.load_state_dict(saved)
     return state["step"], state["family"]
@@ -222,7 +240,7 @@ def _train_in_process(rank: int, arguments: argparse.Namespace) -> None:
     step = _copy_stage(trainer, arguments, step)
     _decision_stage(trainer, renderer, arguments, step, family, rank)
     if rank == 0:
-        export(trainer.model, renderer, arguments.out, begun=arguments.run / BEGUN, keep=arguments.keep)
+        export(trainer.mean.module, renderer, arguments.out, begun=arguments.run / BEGUN, keep=arguments.keep)
         print(f"written to {arguments.out}", flush=True)
     if dist.is_initialized():
         dist.destroy_process_group()
@@ -273,7 +291,7 @@ def _decision_stage(
         log.add(step, loss, int((owners >= 0).sum()), arguments.batch, considered // processes)
         if rank == 0 and step % arguments.save_every == 0:
             save_checkpoint(arguments.run, trainer, step, family)
-            export(trainer.model, renderer, arguments.run / "latest")
+            export(trainer.mean.module, renderer, arguments.run / "latest")
             draw_loss(arguments.run / "loss.jsonl", arguments.run / "loss.png")
     if rank == 0:
         save_checkpoint(arguments.run, trainer, step, family)
@@ -347,6 +365,12 @@ def parse_arguments(given_words: Sequence[str] | None = None) -> argparse.Namesp
     parser.add_argument("--copy-steps", type=int, default=250)
     parser.add_argument("--decay", type=int, default=1500, help="last steps, over which the rate falls to zero")
     parser.add_argument("--warmup", type=int, default=50)
+    parser.add_argument(
+        "--average",
+        type=int,
+        default=300,
+        help="steps along which the finished model is the mean; 1: as the last left it",
+    )
     parser.add_argument("--batch", type=int, default=8, help="packed sequences a step and process")
     parser.add_argument("--prefix", type=int, default=240, help="tokens of a packed sequence for the tools")
     parser.add_argument("--slot", type=int, default=288, help="tokens of a slot for situations")
@@ -371,6 +395,8 @@ def parse_arguments(given_words: Sequence[str] | None = None) -> argparse.Namesp
     given = parser.parse_args(given_words)
     if not 0 <= given.keep <= 1:
         parser.error(f"--keep {given.keep}: give a share from 0 to 1")
+    if given.average < 1:
+        parser.error(f"--average {given.average}: give 1 step or more")
     if given.max_tools < 1:
         parser.error(f"--max-tools {given.max_tools}: give 1 or more")
     if "wide" in given.batches and given.max_tools < FEWEST_IN_WIDE:

@@ -7,16 +7,19 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from learner.beginning import BEGUN, begin
 from learner.growing import grown
-from learner.pretrain import export, layouts, parse_arguments
+from learner.pretrain import averaging, export, layouts, parse_arguments
 from learner.starter import SIZES, build_model
 from runtime.prompt import Renderer
 
@@ -208,11 +211,36 @@ def test_a_finished_model_keeps_as_much_of_the_one_before_as_is_said(tmp_path: P
         torch.testing.assert_close(half[name].float(), (weight.float() + after[name].float()) / 2, atol=1e-3, rtol=1e-2)
 
 
-@pytest.mark.parametrize("given", [["--keep", "0.3"], ["--init", "models/starter", "--keep", "3"]])
-def test_a_share_that_can_not_be_kept_is_refused(given: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+@given(st.lists(st.floats(-5, 5), min_size=1, max_size=30), st.integers(1, 12))
+def test_the_mean_is_of_all_steps_up_to_a_number_and_then_forgets_slowly(weights: list[float], steps: int) -> None:
+    layer: Any = torch.nn.Linear(1, 1, bias=False)
+    mean, expected = averaging(layer, steps), 0.0
+    for place, weight in enumerate(weights):
+        torch.nn.init.constant_(layer.weight, weight)
+        mean.update_parameters(layer)
+        expected += (weight - expected) / min(place + 1, steps)
+    found: Any = mean.module
+    assert found.weight.item() == pytest.approx(expected, abs=1e-4)
+    if steps == 1:
+        assert found.weight.item() == layer.weight.item()
+
+
+def test_the_finished_model_is_the_mean_along_the_training_and_not_its_last_step(tmp_path: Path) -> None:
+    pretrain(tmp_path, more=("--average", "3", "--lr", "0.01"))
+    last = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    finished = load_file(tmp_path / "out" / "model.safetensors")
+    name = "model.layers.0.mlp.up_proj.weight"
+    assert torch.equal(finished[name], last["mean"][f"module.{name}"].to(torch.bfloat16))
+    assert not torch.equal(finished[name], last["model"][name].to(torch.bfloat16))
+
+
+@pytest.mark.parametrize(
+    "given", [["--keep", "0.3"], ["--init", "models/starter", "--keep", "3"], ["--average", "0"]], ids=" ".join
+)
+def test_a_mean_that_cannot_be_taken_is_refused(given: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         parse_arguments(["--out", "somewhere", *given])
-    assert f"--keep {given[-1]}" in capsys.readouterr().err
+    assert " ".join(given[-2:]) in capsys.readouterr().err
 
 
 def test_batches_are_of_the_kinds_asked_for_in_turn() -> None:
@@ -250,9 +278,9 @@ def command(run: Path) -> list[str]:
     return [sys.executable, "-m", "learner.pretrain", *folders, *sizes.split(), *steps.split()]
 
 
-def pretrain(run: Path, *, cut_at: int | None = None) -> None:
+def pretrain(run: Path, *, cut_at: int | None = None, more: Sequence[str] = ()) -> None:
     """`cut_at`: killed a step after that many were saved."""
-    with subprocess.Popen(command(run), cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen([*command(run), *more], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         for line in process.stdout:
             if cut_at is not None and f'"step": {cut_at + 1},' in line:
