@@ -9,7 +9,8 @@ With `--processes N` each of N processes takes every N-th family and the gradien
 about twice as fast as two threads in one process.
 
 The finished model is the mean of the weights along the last `--average` steps or so: a step of a few families moves them about
-more than it moves them on, and the mean stands still.
+more than it moves them on, and the mean stands still. Its loss on `--held-out` batches about tools and words that are kept from
+training is logged beside the loss of the steps: where the one falls and the other does not, the training learns its tools by heart.
 
 `--keep 0.5` ends with the mean of the model that the run went on from and of what it made of it: less of what was known is lost
 (averaged weights, arXiv 2203.05482).
@@ -28,6 +29,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -46,19 +48,21 @@ from learner.row_files import read_rows
 from learner.starter import SIZES, build_model
 from learner.synth.borrowed import Borrowed
 from learner.synth.everyday import everyday_rows, everyday_talks
+from learner.synth.lexicon import Side
 from learner.synth.packing import IGNORED, Batch, Layout, packed_batches
 from runtime.prompt import Renderer
 
 
 class _Batches(IterableDataset):
-    def __init__(self, tokenizer_folder: Path, files: Sequence[Path], **where: Any) -> None:
+    def __init__(self, tokenizer_folder: Path, files: Sequence[Path], side: Side = "train", **where: Any) -> None:
         """Args: where: as `packed_batches` takes it."""
         self._tokenizer_folder, self._files, self._where = tokenizer_folder, files, where
+        self._side: Side = side
 
     def __iter__(self) -> Iterator[Batch]:
         renderer = Renderer.load(self._tokenizer_folder)
         rows = [*everyday_rows(), *(row for file in self._files for row in read_rows(file))]
-        yield from packed_batches(renderer, borrowed=Borrowed.of(rows, "train", everyday_talks()), **self._where)
+        yield from packed_batches(renderer, borrowed=Borrowed.of(rows, self._side, everyday_talks()), **self._where)
 
 
 _LEAST = 2e-5
@@ -87,8 +91,8 @@ class Trainer:
 
     def __init__(self, model: Any, arguments: argparse.Namespace) -> None:
         self.model = model
-        self.mean = averaging(model, arguments.average)
         use_branched_attention(model)
+        self.mean = averaging(model, arguments.average)
         if arguments.compile:
             for layer in model.model.layers:  # each like the first: what was compiled for that one serves them all
                 layer.compile(dynamic=False)
@@ -113,13 +117,7 @@ class Trainer:
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = self.lr * share
-        with self.autocast:
-            hidden = self.model.model(
-                input_ids=ids, position_ids=positions, branches=branches, use_cache=False
-            ).last_hidden_state
-            written = targets.reshape(-1) != IGNORED
-            logits = self.model.lm_head(hidden.reshape(-1, hidden.shape[-1])[written])
-        loss = self.loss(logits, targets.reshape(-1)[written])
+        loss = self._loss_of(self.model, ids, positions, branches, targets)
         loss.backward()
         self._average_gradients()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
@@ -128,6 +126,23 @@ class Trainer:
             optimizer.zero_grad(set_to_none=True)
         self.mean.update_parameters(self.model)
         return loss.detach()
+
+    @torch.no_grad()
+    def held_out_loss(self, batches: Sequence[Batch]) -> float:
+        """Of the mean model: mean over batches, in nats per written token."""
+        losses = [self._loss_of(self.mean.module, *on_device(batch, self.device)).item() for batch in batches]
+        return sum(losses) / len(losses)
+
+    def _loss_of(
+        self, model: Any, ids: torch.Tensor, positions: torch.Tensor, branches: Branches, targets: torch.Tensor
+    ) -> torch.Tensor:
+        with self.autocast:
+            hidden = model.model(
+                input_ids=ids, position_ids=positions, branches=branches, use_cache=False
+            ).last_hidden_state
+            written = targets.reshape(-1) != IGNORED
+            logits = model.lm_head(hidden.reshape(-1, hidden.shape[-1])[written])
+        return self.loss(logits, targets.reshape(-1)[written])
 
     def _average_gradients(self) -> None:
         if not dist.is_initialized():
@@ -139,6 +154,12 @@ class Trainer:
             gradients, (flat / dist.get_world_size()).split([g.numel() for g in gradients]), strict=True
         ):
             gradient.copy_(mean.view_as(gradient))
+
+
+def on_device(batch: Batch, device: torch.device) -> tuple[torch.Tensor, torch.Tensor, Branches, torch.Tensor]:
+    """Ids, positions, branches and targets."""
+    ids, positions, owners, targets = (torch.as_tensor(part).to(device) for part in batch[:4])
+    return ids, positions, Branches.of(owners, prefix=batch.layout.prefix, slot=batch.layout.slot), targets
 
 
 def copy_batch(
@@ -274,28 +295,37 @@ def _decision_stage(
         size=arguments.batch,
         layouts=layouts(arguments),
     )
+    held_out = _held_out(arguments) if rank == 0 else []
     loader = DataLoader(dataset, batch_size=None, num_workers=1, prefetch_factor=4)
     log = _LossLog(arguments.run / "loss.jsonl" if rank == 0 else None, arguments.log_every, processes)
     for batch in loader:
         if step >= arguments.steps:
             break
-        ids, positions, owners, targets = (tensor.to(trainer.device) for tensor in batch[:4])
-        branches = Branches.of(owners, prefix=batch.layout.prefix, slot=batch.layout.slot)
-        loss = trainer.step(ids, positions, branches, targets, share_of_lr(step, arguments)).item()
+        loss = trainer.step(*on_device(batch, trainer.device), share_of_lr(step, arguments)).item()
         if not math.isfinite(loss):
             raise ArithmeticError(
                 f"The loss of step {step + 1} is {loss}. Go on from the last checkpoint with a smaller --lr, or with "
                 "--no-bf16 or --no-compile, which may hide a fault of the compiler."
             )
         step, considered, family = step + 1, batch.following - rank - family, batch.following - rank
-        log.add(step, loss, int((owners >= 0).sum()), arguments.batch, considered // processes)
+        log.add(step, loss, int((batch.branches >= 0).sum()), arguments.batch, considered // processes)
         if rank == 0 and step % arguments.save_every == 0:
             save_checkpoint(arguments.run, trainer, step, family)
             export(trainer.mean.module, renderer, arguments.run / "latest")
+            if held_out:
+                log.add_held_out(step, trainer.held_out_loss(held_out))
             draw_loss(arguments.run / "loss.jsonl", arguments.run / "loss.png")
     if rank == 0:
         save_checkpoint(arguments.run, trainer, step, family)
         draw_loss(arguments.run / "loss.jsonl", arguments.run / "loss.png")
+
+
+def _held_out(arguments: argparse.Namespace) -> list[Batch]:
+    """The same ones for every training of one shape: about what is kept for evaluation."""
+    if not arguments.held_out:
+        return []
+    where: dict[str, Any] = {"seed": 0, "start": 0, "first": 0, "size": arguments.batch, "layouts": layouts(arguments)}
+    return list(islice(_Batches(arguments.run / "tokenizer", arguments.rows, "eval", **where), arguments.held_out))
 
 
 FEWEST_IN_WIDE = 4
@@ -334,10 +364,18 @@ class _LossLog:
             "tokens_per_s": round(speed),
             "families_left_out": round(1 - self._packed / self._considered, 3),
         }
+        self._write(entry)
+        self._losses = []
+
+    def add_held_out(self, step: int, loss: float) -> None:
+        self._write({"step": step, "held_out_loss": loss})
+
+    def _write(self, entry: dict[str, Any]) -> None:
+        if self._path is None:
+            return
         print(json.dumps(entry), flush=True)
         with self._path.open("a") as log:
             log.write(json.dumps(entry) + "\n")
-        self._losses = []
 
 
 def parse_arguments(given_words: Sequence[str] | None = None) -> argparse.Namespace:
@@ -390,11 +428,14 @@ def parse_arguments(given_words: Sequence[str] | None = None) -> argparse.Namesp
     parser.add_argument("--processes", type=int, default=1, help="each with its share of the families")
     parser.add_argument("--log-every", type=int, default=20)
     parser.add_argument("--save-every", type=int, default=250)
+    parser.add_argument("--held-out", type=int, default=4, help="batches to measure at each save; 0: none")
     parser.add_argument("--bf16", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True)
     given = parser.parse_args(given_words)
     if not 0 <= given.keep <= 1:
         parser.error(f"--keep {given.keep}: give a share from 0 to 1")
+    if given.held_out < 0:
+        parser.error(f"--held-out {given.held_out}: give a number of batches, or 0 for none")
     if given.average < 1:
         parser.error(f"--average {given.average}: give 1 step or more")
     if given.max_tools < 1:

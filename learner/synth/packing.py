@@ -206,7 +206,7 @@ def packed_batches(
         first: the number of the first batch.
         size: sequences of a batch.
         layouts: of the batches, in turn.
-        borrowed: written rows, which some of the families are made of.
+        borrowed: written rows, which some of the families are made of; all are of its side.
     """
     index = start
     for number in count(first):
@@ -246,4 +246,4 @@ def _drawn(rng: random.Random, layout: Layout, borrowed: Borrowed) -> Family:
     if rng.random() < BORROWED_SHARE:
         return borrowed.family(rng, situations=count, tools=layout.tools, long=layout.long)
     weights = _LONG_WEIGHTS if layout.long else _SHORT_WEIGHTS
-    return invent_family(rng, "train", tools=layout.tools, situations=count, weights=weights, by_fit=True)
+    return invent_family(rng, borrowed.side, tools=layout.tools, situations=count, weights=weights, by_fit=True)

@@ -234,8 +234,20 @@ def test_the_finished_model_is_the_mean_along_the_training_and_not_its_last_step
     assert not torch.equal(finished[name], last["model"][name].to(torch.bfloat16))
 
 
+def test_the_loss_on_what_is_kept_from_training_is_logged_at_each_save_and_drawn(tmp_path: Path) -> None:
+    pretrain(tmp_path, more=("--held-out", "1", "--lr", "1e-9"))
+    entries = [json.loads(line) for line in (tmp_path / "loss.jsonl").read_text().splitlines()]
+    told = {entry["step"]: entry["held_out_loss"] for entry in entries if "held_out_loss" in entry}
+    assert list(told) == [2, 4]
+    assert 0 < told[2] < 1
+    assert told[4] == pytest.approx(told[2], abs=1e-4)  # a model that hardly moves is measured on the same rows again
+    assert (tmp_path / "loss.png").read_bytes().startswith(b"\x89PNG")
+
+
 @pytest.mark.parametrize(
-    "given", [["--keep", "0.3"], ["--init", "models/starter", "--keep", "3"], ["--average", "0"]], ids=" ".join
+    "given",
+    [["--keep", "0.3"], ["--init", "models/starter", "--keep", "3"], ["--average", "0"], ["--held-out", "-1"]],
+    ids=" ".join,
 )
 def test_a_mean_that_cannot_be_taken_is_refused(given: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
@@ -273,7 +285,7 @@ def test_fewer_tools_will_do_without_wide_batches() -> None:
 def command(run: Path) -> list[str]:
     """Four steps on from the checked-in starter, the second of a long conversation."""
     sizes = "--init models/starter --batch 1 --slots 1 --batches short long --threads 1 --no-compile"
-    steps = "--steps 4 --warmup 1 --decay 4 --save-every 2 --log-every 1"
+    steps = "--steps 4 --warmup 1 --decay 4 --save-every 2 --log-every 1 --held-out 0"
     folders = ["--run", str(run), "--out", str(run / "out")]
     return [sys.executable, "-m", "learner.pretrain", *folders, *sizes.split(), *steps.split()]
 
