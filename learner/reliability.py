@@ -4,14 +4,16 @@ Who may hold back what is unsure (`HONE_CONFIRM_BELOW`) needs to know how much o
 what is right. Rows whose policy does not tell its confidence are left out.
 """
 
+from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-EDGES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+_LOWS = tuple(tenth / 10 for tenth in range(10))
+"""Where bands begin; certainty belongs to the last one."""
 
 
 class Told(Protocol):
@@ -28,7 +30,7 @@ class _Frozen(BaseModel):
 
 
 class Band(_Frozen):
-    """The rows whose confidence lies between two edges, the lower one included."""
+    """The rows whose confidence lies in one tenth, `low` included."""
 
     low: float
     high: float
@@ -56,25 +58,23 @@ def reliability_of(rows: Sequence[Told]) -> Reliability | None:
     told = [(row.confidence, row.exact) for row in rows if row.confidence is not None]
     if not told:
         return None
-    bands = [
-        _band(low, high, [one for one in told if low <= one[0] < high or (high == EDGES[-1] and one[0] >= high)])
-        for low, high in pairwise(EDGES)
-    ]
-    held = tuple(band for band in bands if band is not None)
+    tenths: dict[int, list[tuple[float, bool]]] = defaultdict(list)
+    for confidence, exact in told:
+        tenths[bisect_right(_LOWS, confidence)].append((confidence, exact))
+    bands = tuple(_band(tenth, members) for tenth, members in sorted(tenths.items()))
     return Reliability(
         n=len(told),
-        error=sum(band.n * abs(band.confidence - band.exact) for band in held) / len(told),
+        error=sum(band.n * abs(band.confidence - band.exact) for band in bands) / len(told),
         ranking=_ranking(told),
-        bands=held,
+        bands=bands,
     )
 
 
-def _band(low: float, high: float, told: Sequence[tuple[float, bool]]) -> Band | None:
-    if not told:
-        return None
+def _band(tenth: int, told: Sequence[tuple[float, bool]]) -> Band:
+    """Args: tenth: counted from 1."""
     n = len(told)
     said, right = sum(confidence for confidence, _ in told) / n, sum(exact for _, exact in told) / n
-    return Band(low=low, high=high, n=n, confidence=said, exact=right)
+    return Band(low=_LOWS[tenth - 1], high=tenth / 10, n=n, confidence=said, exact=right)
 
 
 def _ranking(told: Sequence[tuple[float, bool]]) -> float | None:
