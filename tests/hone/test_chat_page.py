@@ -56,6 +56,7 @@ async def test_a_person_chats_sees_what_was_done_and_starts_afresh(tmp_path: Pat
             await expect(page.locator(".foot .badge").last).to_have_text(
                 re.compile("execute|clarify|refuse|answer|invalid")
             )
+            await expect(page.locator(".foot .badge").last).to_have_attribute("title", re.compile(r"^\d+ % sure$"))
 
             await page.get_by_role("button", name="New conversation").click()
             await expect(page.locator(".mine")).to_have_count(0)
