@@ -172,8 +172,8 @@ class Settings(BaseSettings):
     wait for a person; `*`: all. Whoever may replace a tool of that name is trusted with it."""
 
     confirm_below: float = Field(default=0.0, ge=0, le=1)
-    """Calls of which the policy is less sure than this wait for a person, whatever their tool does; 0: none. How sure it is is the
-    probability of all that it wrote, so a call with long texts has less (docs/operations.md)."""
+    """Calls of which the policy is less sure than this wait for a person, whatever their tool does; 0: none. It is sure by the
+    probability of all that it wrote, so of a call with long texts less (docs/operations.md)."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Of hone's own lines; libraries are heard from `warning` on."""
