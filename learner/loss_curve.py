@@ -1,10 +1,48 @@
-"""The loss of a training run as a picture."""
+"""The loss of a training run: its log, and the log as a picture."""
 
 import json
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+
+
+class LossLog:
+    """Mean loss and speed, printed and kept every so many steps; nothing without a file."""
+
+    def __init__(self, path: Path | None, every: int, processes: int) -> None:
+        self._path, self._every, self._processes = path, every, processes
+        self._started, self._tokens = time.monotonic(), 0
+        self._losses, self._packed, self._considered = list[float](), 0, 0
+
+    def add(self, step: int, loss: float, tokens: int, packed: int, considered: int) -> None:
+        """Args, of this process: tokens: read; packed: families trained on; considered: those and the ones with too many tools."""
+        self._tokens += tokens * self._processes
+        self._packed, self._considered = self._packed + packed, self._considered + considered
+        self._losses.append(loss)
+        if step % self._every or self._path is None:
+            return
+        speed = self._tokens / (time.monotonic() - self._started)
+        entry = {
+            "step": step,
+            "loss": float(np.mean(self._losses)),
+            "tokens_per_s": round(speed),
+            "families_left_out": round(1 - self._packed / self._considered, 3),
+        }
+        self._write(entry)
+        self._losses = []
+
+    def add_held_out(self, step: int, loss: float) -> None:
+        self._write({"step": step, "held_out_loss": loss})
+
+    def _write(self, entry: dict[str, Any]) -> None:
+        if self._path is None:
+            return
+        print(json.dumps(entry), flush=True)
+        with self._path.open("a") as log:
+            log.write(json.dumps(entry) + "\n")
 
 
 def draw_loss(log: Path, picture: Path) -> None:

@@ -21,29 +21,25 @@ off. Each training has a folder of its own. `loss.jsonl` in it has loss and spee
 
 import argparse
 import copy
-import json
 import math
 import multiprocessing
 import os
 import threading
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.distributed as dist
 from safetensors.torch import load_file
 from torch.multiprocessing.spawn import spawn
-from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, IterableDataset
 
 from learner.beginning import BEGUN, begin
-from learner.branched import Branches, use_branched_attention
-from learner.loss_curve import draw_loss
+from learner.branched import Branches
+from learner.loss_curve import LossLog, draw_loss
+from learner.pretrainer import Pretrainer, on_device
 from learner.row_files import read_rows
 from learner.starter import SIZES, build_model
 from learner.synth.borrowed import Borrowed
@@ -65,103 +61,6 @@ class _Batches(IterableDataset):
         yield from packed_batches(renderer, borrowed=Borrowed.of(rows, self._side, everyday_talks()), **self._where)
 
 
-_LEAST = 2e-5
-"""Of a gradient, for AdamW to make a whole step of it. A word that a batch does not write has one of about 1e-6: as a whole step,
-each time, it would drive the embeddings of rare words away from where the layers can copy them."""
-
-
-def _loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Mean, in nats. logits: [N, V]; targets: [N]. It is compiled, so that no float32 copy of the logits is written for each of its
-    steps, which took a seventh of a training step where V is 19,337."""
-    return torch.nn.functional.cross_entropy(logits.float(), targets)
-
-
-def averaging(model: Any, steps: int) -> AveragedModel:
-    """A mean of a model's weights along its training, to be told of each step: of all of them while they are no more than `steps`,
-    then an exponential one, in which a step begins with a share of 1 / `steps` and fades."""
-
-    def nearer(mean: torch.Tensor, now: torch.Tensor, told: torch.Tensor | int) -> torch.Tensor:
-        return mean.lerp(now, 1 / min(int(told) + 1, steps))
-
-    return AveragedModel(model, avg_fn=nearer)
-
-
-class Trainer:
-    """Model, the mean of its weights, optimisers and one step."""
-
-    def __init__(self, model: Any, arguments: argparse.Namespace) -> None:
-        self.model = model
-        use_branched_attention(model)
-        self.mean = averaging(model, arguments.average)
-        if arguments.compile:
-            for layer in model.model.layers:  # each like the first: what was compiled for that one serves them all
-                layer.compile(dynamic=False)
-        self.loss = torch.compile(_loss, dynamic=True) if arguments.compile else _loss
-        matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n and "lm_head" not in n]
-        chosen = {id(p) for p in matrices}
-        others = [p for p in model.parameters() if id(p) not in chosen]
-        self.optimizers = [
-            torch.optim.Muon(
-                matrices, lr=arguments.lr, momentum=0.95, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"
-            ),
-            torch.optim.AdamW(others, lr=arguments.lr, betas=(0.9, 0.95), eps=_LEAST, weight_decay=0.0, fused=True),
-        ]
-        self.lr = arguments.lr
-        self.device = next(model.parameters()).device
-        self.autocast = torch.autocast(self.device.type, torch.bfloat16) if arguments.bf16 else nullcontext()
-
-    def step(
-        self, ids: torch.Tensor, positions: torch.Tensor, branches: Branches, targets: torch.Tensor, share: float
-    ) -> torch.Tensor:
-        """One update with `share` of the full learning rate; returns the mean loss in nats per written token."""
-        for optimizer in self.optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = self.lr * share
-        loss = self._loss_of(self.model, ids, positions, branches, targets)
-        loss.backward()
-        self._average_gradients()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        for optimizer in self.optimizers:
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-        self.mean.update_parameters(self.model)
-        return loss.detach()
-
-    @torch.no_grad()
-    def held_out_loss(self, batches: Sequence[Batch]) -> float:
-        """Of the mean model: mean over batches, in nats per written token."""
-        losses = [self._loss_of(self.mean.module, *on_device(batch, self.device)).item() for batch in batches]
-        return sum(losses) / len(losses)
-
-    def _loss_of(
-        self, model: Any, ids: torch.Tensor, positions: torch.Tensor, branches: Branches, targets: torch.Tensor
-    ) -> torch.Tensor:
-        with self.autocast:
-            hidden = model.model(
-                input_ids=ids, position_ids=positions, branches=branches, use_cache=False
-            ).last_hidden_state
-            written = targets.reshape(-1) != IGNORED
-            logits = model.lm_head(hidden.reshape(-1, hidden.shape[-1])[written])
-        return self.loss(logits, targets.reshape(-1)[written])
-
-    def _average_gradients(self) -> None:
-        if not dist.is_initialized():
-            return
-        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
-        flat = torch.cat([g.flatten() for g in gradients])
-        dist.all_reduce(flat)
-        for gradient, mean in zip(
-            gradients, (flat / dist.get_world_size()).split([g.numel() for g in gradients]), strict=True
-        ):
-            gradient.copy_(mean.view_as(gradient))
-
-
-def on_device(batch: Batch, device: torch.device) -> tuple[torch.Tensor, torch.Tensor, Branches, torch.Tensor]:
-    """Ids, positions, branches and targets."""
-    ids, positions, owners, targets = (torch.as_tensor(part).to(device) for part in batch[:4])
-    return ids, positions, Branches.of(owners, prefix=batch.layout.prefix, slot=batch.layout.slot), targets
-
-
 def copy_batch(
     generator: torch.Generator, rows: int, length: int, vocabulary: int
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -179,7 +78,7 @@ def share_of_lr(step: int, arguments: argparse.Namespace) -> float:
     return warm * min(1.0, max(0.0, (arguments.steps - step) / max(1, arguments.decay)))
 
 
-def save_checkpoint(run: Path, trainer: Trainer, step: int, family: int) -> None:
+def save_checkpoint(run: Path, trainer: Pretrainer, step: int, family: int) -> None:
     state = {
         "model": trainer.model.state_dict(),
         "mean": trainer.mean.state_dict(),
@@ -192,11 +91,13 @@ def save_checkpoint(run: Path, trainer: Trainer, step: int, family: int) -> None
     temporary.replace(run / "checkpoint.pt")
 
 
-def load_checkpoint(run: Path, trainer: Trainer) -> tuple[int, int]:
+def load_checkpoint(run: Path, trainer: Pretrainer) -> tuple[int, int]:
     path = run / "checkpoint.pt"
     if not path.exists():
         return 0, 0
     state = torch.load(path, weights_only=True)
+    if "mean" not in state:
+        raise ValueError(f"{path} is of a version that kept no mean of the weights: name another --run")
     trainer.model.load_state_dict(state["model"])
     trainer.mean.load_state_dict(state["mean"])
     for optimizer, saved in zip(trainer.optimizers, state["optimizers"], strict=True):
@@ -254,7 +155,7 @@ def _train_in_process(rank: int, arguments: argparse.Namespace) -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = build_model(arguments.size, renderer.tokenizer)
     model.load_state_dict(load_file(arguments.run / BEGUN), strict=False)
-    trainer = Trainer(model.to(device), arguments)
+    trainer = Pretrainer(model.to(device), arguments)
     step, family = load_checkpoint(arguments.run, trainer)
     if rank == 0:
         print(f"{sum(p.numel() for p in trainer.model.parameters()):,} parameters, from step {step}", flush=True)
@@ -267,7 +168,7 @@ def _train_in_process(rank: int, arguments: argparse.Namespace) -> None:
         dist.destroy_process_group()
 
 
-def _copy_stage(trainer: Trainer, arguments: argparse.Namespace, step: int) -> int:
+def _copy_stage(trainer: Pretrainer, arguments: argparse.Namespace, step: int) -> int:
     while step < (0 if arguments.init else arguments.copy_steps):
         generator = torch.Generator().manual_seed(arguments.seed * 1_000_003 + step)
         ids, positions, targets = (
@@ -282,7 +183,7 @@ def _copy_stage(trainer: Trainer, arguments: argparse.Namespace, step: int) -> i
 
 
 def _decision_stage(
-    trainer: Trainer, renderer: Renderer, arguments: argparse.Namespace, step: int, family: int, rank: int
+    trainer: Pretrainer, renderer: Renderer, arguments: argparse.Namespace, step: int, family: int, rank: int
 ) -> None:
     processes = arguments.processes
     dataset = _Batches(
@@ -297,7 +198,7 @@ def _decision_stage(
     )
     held_out = _held_out(arguments) if rank == 0 else []
     loader = DataLoader(dataset, batch_size=None, num_workers=1, prefetch_factor=4)
-    log = _LossLog(arguments.run / "loss.jsonl" if rank == 0 else None, arguments.log_every, processes)
+    log = LossLog(arguments.run / "loss.jsonl" if rank == 0 else None, arguments.log_every, processes)
     for batch in loader:
         if step >= arguments.steps:
             break
@@ -321,7 +222,7 @@ def _decision_stage(
 
 
 def _held_out(arguments: argparse.Namespace) -> list[Batch]:
-    """The same ones for every training of one shape: about what is kept for evaluation."""
+    """About what is kept for evaluation; the same ones for every training of one shape with the same --rows."""
     if not arguments.held_out:
         return []
     where: dict[str, Any] = {"seed": 0, "start": 0, "first": 0, "size": arguments.batch, "layouts": layouts(arguments)}
@@ -340,42 +241,6 @@ def layouts(arguments: argparse.Namespace) -> tuple[Layout, ...]:
         "long": Layout(arguments.prefix, arguments.long_slot, 1, (1, arguments.max_tools), long=True),
     }
     return tuple(known[kind] for kind in arguments.batches)
-
-
-class _LossLog:
-    """Mean loss and speed, printed and kept every so many steps; nothing without a file."""
-
-    def __init__(self, path: Path | None, every: int, processes: int) -> None:
-        self._path, self._every, self._processes = path, every, processes
-        self._started, self._tokens = time.monotonic(), 0
-        self._losses, self._packed, self._considered = list[float](), 0, 0
-
-    def add(self, step: int, loss: float, tokens: int, packed: int, considered: int) -> None:
-        """Args, of this process: tokens: read; packed: families trained on; considered: those and the ones with too many tools."""
-        self._tokens += tokens * self._processes
-        self._packed, self._considered = self._packed + packed, self._considered + considered
-        self._losses.append(loss)
-        if step % self._every or self._path is None:
-            return
-        speed = self._tokens / (time.monotonic() - self._started)
-        entry = {
-            "step": step,
-            "loss": float(np.mean(self._losses)),
-            "tokens_per_s": round(speed),
-            "families_left_out": round(1 - self._packed / self._considered, 3),
-        }
-        self._write(entry)
-        self._losses = []
-
-    def add_held_out(self, step: int, loss: float) -> None:
-        self._write({"step": step, "held_out_loss": loss})
-
-    def _write(self, entry: dict[str, Any]) -> None:
-        if self._path is None:
-            return
-        print(json.dumps(entry), flush=True)
-        with self._path.open("a") as log:
-            log.write(json.dumps(entry) + "\n")
 
 
 def parse_arguments(given_words: Sequence[str] | None = None) -> argparse.Namespace:

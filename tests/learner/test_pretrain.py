@@ -19,7 +19,8 @@ from safetensors.torch import load_file
 
 from learner.beginning import BEGUN, begin
 from learner.growing import grown
-from learner.pretrain import averaging, export, layouts, parse_arguments
+from learner.pretrain import export, layouts, load_checkpoint, parse_arguments
+from learner.pretrainer import averaging
 from learner.starter import SIZES, build_model
 from runtime.prompt import Renderer
 
@@ -185,6 +186,13 @@ def test_a_model_of_each_size_is_no_larger_than_is_checked_in(size: str, most: i
     with torch.device("meta"):
         model = build_model(size, Renderer.load(ROOT / "models" / "starter").tokenizer)
     assert 2 * model.num_parameters() <= most * 1_000_000  # bytes in bfloat16
+
+
+def test_a_run_of_a_version_without_a_mean_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    torch.save({"model": {}, "optimizers": [], "step": 1, "family": 0}, tmp_path / "checkpoint.pt")
+    untouched: Any = None
+    with pytest.raises(ValueError, match="name another --run"):
+        load_checkpoint(tmp_path, untouched)
 
 
 def test_a_loss_that_is_no_number_ends_the_run_and_spoils_no_checkpoint(tmp_path: Path) -> None:
